@@ -1,0 +1,174 @@
+"""The configuration as frozen values: what the rest of the program sees of site.toml.
+
+Pure. Made by ``config.decode``; every path is absolute, every duration is in seconds, every size in bytes, every
+reference ({file = …}, {env = …}) is resolved. Plain values only, so that a snapshot can be handed to a front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pyserve.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address to accept on: TCP (``host``, ``port``; IPv6 without brackets; "" = every address) or a Unix path."""
+
+    host: str = ""
+    port: int = 0
+    unix_path: str = ""
+
+    def __str__(self) -> str:
+        if self.unix_path:
+            return f"unix:{self.unix_path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    write_timeout_s: float = 60.0
+    keepalive_timeout_s: float = 75.0
+    max_head_bytes: int = 32 * 1024
+    max_headers: int = 100
+    max_body_bytes: int = 100 * 1024 * 1024
+    max_connections: int = 10_000
+    response_spool_bytes: int = 1024**3
+    """Most that one answer of an application may take on disk while its client reads slowly."""
+    spool_dir: str = ""
+    """Absolute; decode fills in the system's temporary folder, or /var/tmp where that one is in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    file: str = "-"
+    """Absolute path, or "-" for stdout."""
+    format: str = "combined"
+    """"combined" or "json"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLog:
+    file: str = "-"
+    """Absolute path, or "-" for stderr."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    access: AccessLog | None = field(default_factory=AccessLog)
+    """None = no access log."""
+    error: ErrorLog = field(default_factory=ErrorLog)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    http: tuple[Listener, ...]
+    admin: str
+    """Absolute path of the admin socket; its folder is made with mode 0700."""
+    fronts: int = 1
+    user: str = ""
+    """Fronts drop to this user; "" = stay."""
+    graceful_timeout_s: float = 30.0
+    parser: Literal["httptools", "h11"] = "httptools"
+    loop: Literal["uvloop", "asyncio"] = "uvloop"
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One application. ``root`` is the working directory and first on sys.path; ``python`` the interpreter."""
+
+    name: str
+    module: str
+    attribute: str
+    """May be dotted: ``api.app``."""
+    root: str
+    python: str
+    type: Literal["auto", "wsgi", "asgi"] = "auto"
+    factory: bool = False
+    env: tuple[tuple[str, str], ...] = ()
+    """Added to the environment. Never printed: values may be secrets."""
+    workers: int = 1
+    threads: int = 1
+    concurrency: int = 100
+    timeout_s: float = 30.0
+    startup_timeout_s: float = 60.0
+    queue_size: int = 200
+    queue_timeout_s: float = 10.0
+    preload: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Handler: answer from a folder (or from one file, on an exact route)."""
+
+    path: str
+    is_single: bool = False
+    """True: ``path`` is the one file that an exact route names."""
+    index: tuple[str, ...] = ("index.html",)
+    tries: tuple[str, ...] = ()
+    """Entries of ``try`` with ``{path}`` in them; () = the path itself, then the index of a folder."""
+    cache_s: int | None = None
+    """``Cache-Control: max-age``; None = validators only."""
+    symlinks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunApp:
+    """Handler: hand the request to an application's workers."""
+
+    app: str
+    mount: str = ""
+    """The literal prefix to move into SCRIPT_NAME / root_path; "" = no ``mount``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    to: str
+    status: int = 308
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    status: int = 200
+    body: str = ""
+    type: str = "text/plain; charset=utf-8"
+
+
+Handler = Files | RunApp | Redirect | Respond
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    path: str
+    """As written: exact "/x", prefix "/x/*", or "~regex"."""
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    name: str
+    hosts: tuple[str, ...]
+    """As written: exact (lower case), "*.wildcard", or "~regex"."""
+    default: bool = False
+    handler: Handler | None = None
+    routes: tuple[Route, ...] = ()
+    max_body_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    server: Server
+    log: Log = field(default_factory=Log)
+    apps: tuple[App, ...] = ()
+    sites: tuple[Site, ...] = ()
+    files: tuple[str, ...] = ()
+    """The files it was read from, absolute."""
+    surroundings: tuple[Problem, ...] = ()
+    """What is well formed but missing outside the file; ``run`` starts all the same."""
+
+

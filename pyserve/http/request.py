@@ -1,0 +1,61 @@
+"""The canonical request: the one object that matching, files, environ and scope use (D3). Pure.
+
+One place makes it (``http.head``) for every protocol version; it never changes afterwards, so equal heads may share one.
+"""
+
+from __future__ import annotations
+
+
+class Request:
+    """A checked request head. ``__slots__`` and plain attributes: it is made once per request on the hot path."""
+
+    __slots__ = (
+        "authority",
+        "content_length",
+        "expects_continue",
+        "fields",
+        "host",
+        "is_chunked",
+        "keep_alive",
+        "memo",
+        "method",
+        "path",
+        "query",
+        "raw_path",
+        "raw_target",
+        "version",
+    )
+
+    method: str
+    raw_target: bytes
+    """The target as received, for the log."""
+    authority: str
+    """Host as received, lower case, with the port if there was one; "" only in HTTP/1.0 without Host."""
+    host: str
+    """Lower case, no port, no trailing dot; IPv6 in brackets."""
+    raw_path: bytes
+    """As received, without the query; b"*" for OPTIONS *."""
+    path: str
+    """Decoded once, dot segments removed, always begins with "/" (or is "*"); UTF-8 with surrogateescape."""
+    query: bytes
+    version: str
+    """"1.0", "1.1", "2"."""
+    fields: tuple[tuple[bytes, bytes], ...]
+    """Lower-case names, values byte for byte with outer SP and HTAB removed; every field of the head, in order."""
+    content_length: int | None
+    is_chunked: bool
+    keep_alive: bool
+    expects_continue: bool
+    memo: dict[str, object]
+    """What others keep beside an equal head (packed wire head, log text). Owned by whoever holds the key."""
+
+    @property
+    def has_body(self) -> bool:
+        return self.is_chunked or bool(self.content_length)
+
+    def field(self, name: bytes) -> bytes | None:
+        """Return the first value of a field by its lower-case name."""
+        for key, value in self.fields:
+            if key == name:
+                return value
+        return None

@@ -1,0 +1,114 @@
+"""Request heads and answer heads as payloads.
+
+Pure. A request head is one plain tuple of str, bytes, int and None in ``marshal`` version 2, which every CPython reads
+(front to worker only: the front is trusted, a worker is not). An answer head is a fixed struct and a block of lower-case
+``name: value\\r\\n`` lines, checked by the front in one pass before it goes to a client.
+
+A request payload is two blobs: the *peer* blob is the same for every request of a connection and the *head* blob for
+every request with the same head, so the front can keep both ready.
+
+HOT: benchmarks/hello.py.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from typing import NamedTuple
+
+from .frames import WireError
+
+# Flags of REQUEST.
+HAS_BODY = 1  # BODY frames follow, the last one is BODY_LAST
+EXPECTS = 2  # the client waits for 100 Continue: say WANT_BODY when the application asks for the body
+MARSHAL_VERSION = 2
+
+_REQUEST = struct.Struct("<BH")
+_ANSWER = struct.Struct("<HBqI")
+ANSWER_FIXED_BYTES = _ANSWER.size  # 15
+
+# Flags of ANSWER.
+COMPLETE = 1  # the whole answer is in this frame
+HAS_DATE = 2  # the block has a Date of the application's own
+HAS_SERVER = 4  # likewise Server
+CLOSE = 8  # the application asked for the connection to be closed
+UNKNOWN_LENGTH = -1
+
+Address = tuple[str, int]
+
+
+class Peer(NamedTuple):
+    """Both ends of a connection: the same for all its requests."""
+
+    client: Address | None
+    """None on a Unix socket."""
+    server: tuple[str, int | None]
+    """Port None and the socket's path as host on a Unix socket."""
+    scheme: str
+
+
+class Head(NamedTuple):
+    """A request as an application sees it."""
+
+    method: str
+    raw_path: bytes
+    """Percent-encoded, as received, without the query."""
+    path: str
+    """Percent-decoded and normalised, UTF-8 with surrogateescape."""
+    query: bytes
+    version: str
+    """"1.0", "1.1", "2"."""
+    mount: str
+    """SCRIPT_NAME / root_path; "" or "/prefix", a prefix of ``path``."""
+    content_length: int | None
+    """Of the body that follows; None = none or unknown (chunked, ASGI only: a gathered body has its length)."""
+    fields: tuple[tuple[bytes, bytes], ...]
+    """Lower-case names, values byte for byte; hop-by-hop fields already gone."""
+
+
+def pack_peer(peer: Peer) -> bytes:
+    return marshal.dumps(tuple(peer), MARSHAL_VERSION)
+
+
+def pack_head(head: Head) -> bytes:
+    return marshal.dumps(tuple(head), MARSHAL_VERSION)
+
+
+def pack_request(flags: int, peer_blob: bytes, head_blob: bytes) -> bytes:
+    return _REQUEST.pack(flags, len(peer_blob)) + peer_blob + head_blob
+
+
+def unpack_request(payload: bytes) -> tuple[int, tuple, tuple]:  # type: ignore[type-arg]
+    """Return ``(flags, peer, head)``; the tuples have the fields of ``Peer`` and ``Head`` in order.
+
+    Plain tuples, because making the named ones would cost more than reading them.
+    """
+    flags, peer_length = _REQUEST.unpack_from(payload)
+    at = 3 + peer_length
+    return flags, marshal.loads(payload[3:at]), marshal.loads(payload[at:])
+
+
+class Answer(NamedTuple):
+    status: int
+    flags: int
+    content_length: int
+    """UNKNOWN_LENGTH where the application did not say."""
+    block: bytes
+    """``name: value\\r\\n`` lines, lower-case names, without content-length and hop-by-hop fields. Not checked."""
+    body: bytes
+
+
+def pack_answer(status: int, flags: int, content_length: int, block: bytes, body: bytes = b"") -> bytes:
+    return _ANSWER.pack(status, flags, content_length, len(block)) + block + body
+
+
+def unpack_answer(payload: bytes) -> tuple[int, int, int, bytes, bytes]:
+    """Return the fields of ``Answer``; raise ``WireError`` where lengths can't be right. The block is not checked."""
+    try:
+        status, flags, content_length, block_length = _ANSWER.unpack_from(payload)
+    except struct.error:
+        raise WireError(f"answer head of {len(payload)} bytes") from None
+    at = 15 + block_length
+    if at > len(payload) or not 200 <= status <= 599 or content_length < UNKNOWN_LENGTH:
+        raise WireError(f"answer head with status {status}, length {content_length}, block {block_length}")
+    return status, flags, content_length, payload[15:at], payload[at:]

@@ -1,0 +1,108 @@
+"""Frames: ``length u32, type u8, stream u32``, then ``length`` bytes of payload; little-endian.
+
+Pure. A splitter turns received bytes into frames, whatever way they were cut; a frame that breaks the rules raises
+``WireError``, and whoever reads it must give up on the other side (what a worker sends is hostile input).
+
+HOT: one splitter call per loop turn and channel handles every frame of that turn (benchmarks/hello.py).
+"""
+
+from __future__ import annotations
+
+import struct
+
+VERSION = 1
+"""Said by the worker in HELLO; a front that knows another version refuses it."""
+
+HEADER = struct.Struct("<IBI")
+HEADER_BYTES = HEADER.size  # 9
+MAX_PAYLOAD = 64 * 1024
+MAX_HEAD_PAYLOAD = 256 * 1024
+"""Request and answer heads may be longer than a body frame: a head of max_head bytes must always fit."""
+WINDOW = 256 * 1024
+"""Body bytes of one stream and direction that may be under way without credit."""
+
+# Front to worker, on the data channel.
+REQUEST = 1  # flags u8, peer_length u16, peer blob, head blob (see codec)
+BODY = 2  # bytes of the request body
+BODY_LAST = 3  # the last bytes of it, possibly none
+
+# Worker to front, on the data channel.
+HELLO = 16  # interface u8, wire version u8; stream 0; once, when the application is ready
+ANSWER = 17  # status u16, flags u8, content_length i64, head_length u32, head, body bytes (see codec)
+DATA = 18  # bytes of the answer's body
+DATA_LAST = 19  # the last bytes of it, possibly none: the stream is over
+FAILED = 20  # the application failed: traceback, UTF-8; the stream is over
+CREDIT_BODY = 21  # u32: that many bytes of the request body were taken by the application
+BUSY = 22  # not started, take it back: the worker runs as much as it may
+WANT_BODY = 23  # the application asked for the body for the first time (only where EXPECTS was set)
+LOG = 24  # level u8, text UTF-8: a line for the error log
+
+# Front to worker, on the control channel.
+CREDIT = 32  # u32: that many bytes of the answer were taken by the front
+DISCONNECT = 33  # nobody waits for this answer any more
+RECALL = 34  # give it back if it has not started
+
+# Worker to front, on the control channel.
+RECALLED = 48  # it had not started and never will
+
+WSGI = 1
+ASGI = 2
+INTERFACE_NAMES = {WSGI: "wsgi", ASGI: "asgi"}
+
+
+class WireError(Exception):
+    """The other side broke the rules of the wire."""
+
+
+class Splitter:
+    """Received bytes to frames. ``feed`` returns every complete frame and keeps the rest for the next call."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
+        """Return ``(type, stream, payload)`` of each complete frame; raise ``WireError`` on an impossible length."""
+        if self._rest:
+            data = self._rest + data
+        frames = []
+        at = 0
+        end = len(data)
+        unpack = HEADER.unpack_from
+        while end - at >= 9:
+            length, kind, stream = unpack(data, at)
+            if length > MAX_PAYLOAD and (length > MAX_HEAD_PAYLOAD + MAX_PAYLOAD or kind not in (REQUEST, ANSWER)):
+                raise WireError(f"frame of {length} bytes, type {kind}")
+            next_at = at + 9 + length
+            if next_at > end:
+                break
+            frames.append((kind, stream, data[at + 9 : next_at]))
+            at = next_at
+        self._rest = data[at:] if at < end else b""
+        return frames
+
+
+def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
+    """Return one frame as bytes."""
+    return HEADER.pack(len(payload), kind, stream) + payload
+
+
+_U32 = struct.Struct("<I")
+
+
+def number_frame(kind: int, stream: int, number: int) -> bytes:
+    """Return a frame whose payload is one u32 (CREDIT, CREDIT_BODY)."""
+    return HEADER.pack(4, kind, stream) + _U32.pack(number)
+
+
+def number(payload: bytes) -> int:
+    """Return the u32 of a CREDIT or CREDIT_BODY payload; raise ``WireError`` if it is anything else."""
+    if len(payload) != 4:
+        raise WireError(f"a credit of {len(payload)} bytes")
+    return int.from_bytes(payload, "little")
+
+
+def is_after(stream: int, other: int) -> bool:
+    """Is ``stream`` younger than ``other``? Stream numbers of a channel grow and wrap at 2**32 (RFC 1982 order)."""
+    return 0 < ((stream - other) & 0xFFFFFFFF) < 0x80000000

@@ -1,0 +1,147 @@
+"""Messages on the channels that pass descriptors: master with front, template and worker.
+
+Pure. On the wire: ``length u32, kind u8, descriptors u8``, then ``length`` bytes. Descriptors travel beside the bytes
+(SCM_RIGHTS); each message says how many are its own, so they are matched in order whatever way the bytes were cut.
+What the master says is a marshal version 2 tuple (it is trusted by all); what is said to the master is a fixed struct and,
+for the few texts, plain bytes: the master never unmarshals.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from collections import deque
+from typing import Any
+
+from .frames import WireError
+
+_HEADER = struct.Struct("<IBB")
+MAX_MESSAGE = 1024 * 1024
+
+# Master to front.
+SNAPSHOT = 1  # (front number, fronts, slots) + descriptors: snapshot file, board, access log, error log, listeners...
+WORKER_ADDED = 2  # (app index, worker, slot, pid) + descriptors: data, control, scoreboard
+WORKER_DRAIN = 3  # (worker,): give it nothing new; answer WORKER_IDLE when nothing of ours runs there
+WORKER_GONE = 4  # (worker, how): it was waited for; `how` says it in words
+APP_STATE = 5  # (app index, reason): "" = booting or serving, else why it can't
+DRAIN = 6  # (grace seconds,): close listeners, finish what runs, then exit
+STATUS = 7  # (facts dict,) + descriptor: an admin connection to answer on
+LOGS = 8  # () + descriptors: access log, error log (reopened)
+
+# Front to master.
+FRONT_READY = 32  # no payload: listeners accept
+WORKER_READY = 33  # worker u32: its HELLO was read
+WORKER_IDLE = 34  # worker u32
+WORKER_STUCK = 35  # worker u32: a request passed its deadline; replace it
+WORKER_BROKE = 36  # worker u32: it broke the rules of the wire; kill it
+
+# Master to template.
+SPEC = 63  # (dict,): see pyserve/master/README.md; the first message
+FORK = 64  # (worker, slot, number of fronts) + descriptors: master pair, scoreboard, (data, control) per front
+SIGNAL = 65  # (worker, signal number)
+
+# Template to master.
+TEMPLATE_READY = 80  # no payload
+FORKED = 81  # worker u32, pid u32
+EXITED = 82  # worker u32, wait status i32
+PRELOAD_DROPPED = 83  # text: why this template can't be forked from with the application loaded
+PRELOAD_FAILED = 84  # text: traceback
+
+# Master to worker, on their own pair.
+NEW_FRONT = 96  # (front number,) + descriptors: data, control
+STOP = 97  # (): finish what runs, then exit
+
+# Worker to master.
+BOOTED = 112  # interface u8
+BOOT_FAILED = 113  # text: traceback
+
+_U32 = struct.Struct("<I")
+_U32X2 = struct.Struct("<II")
+_U32I32 = struct.Struct("<Ii")
+
+
+def pack_values(kind: int, values: tuple[Any, ...], descriptors: int = 0) -> bytes:
+    """Return a message of the master's: a tuple of plain values."""
+    return pack_bytes(kind, marshal.dumps(values, 2), descriptors)
+
+
+def pack_bytes(kind: int, payload: bytes = b"", descriptors: int = 0) -> bytes:
+    return _HEADER.pack(len(payload), kind, descriptors) + payload
+
+
+def pack_number(kind: int, number: int) -> bytes:
+    return pack_bytes(kind, _U32.pack(number))
+
+
+def pack_forked(worker: int, pid: int) -> bytes:
+    return pack_bytes(FORKED, _U32X2.pack(worker, pid))
+
+
+def pack_exited(worker: int, status: int) -> bytes:
+    return pack_bytes(EXITED, _U32I32.pack(worker, status))
+
+
+def values(payload: bytes) -> tuple[Any, ...]:
+    """Read what the master said. Never call it on anything that came from another process."""
+    result = marshal.loads(payload)
+    assert isinstance(result, tuple)
+    return result
+
+
+def _unpack(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
+    if len(payload) != layout.size:
+        raise WireError(f"a message of {len(payload)} bytes where {layout.size} were due")
+    return layout.unpack(payload)
+
+
+def number(payload: bytes) -> int:
+    return _unpack(_U32, payload)[0]
+
+
+def forked(payload: bytes) -> tuple[int, int]:
+    """Return ``(worker, pid)`` of FORKED."""
+    worker, pid = _unpack(_U32X2, payload)
+    return worker, pid
+
+
+def exited(payload: bytes) -> tuple[int, int]:
+    """Return ``(worker, wait status)`` of EXITED."""
+    worker, status = _unpack(_U32I32, payload)
+    return worker, status
+
+
+class MessageSplitter:
+    """Received bytes and descriptors to messages."""
+
+    __slots__ = ("_descriptors", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._descriptors: deque[int] = deque()
+
+    def feed(self, data: bytes, descriptors: list[int]) -> list[tuple[int, bytes, list[int]]]:
+        """Return ``(kind, payload, descriptors)`` of each complete message; the caller owns the descriptors."""
+        self._descriptors.extend(descriptors)
+        data = self._rest + data
+        messages = []
+        at = 0
+        while len(data) - at >= 6:
+            length, kind, count = _HEADER.unpack_from(data, at)
+            if length > MAX_MESSAGE:
+                raise WireError(f"message of {length} bytes, kind {kind}")
+            if at + 6 + length > len(data):
+                break
+            if count > len(self._descriptors):
+                # They arrive with the message's first byte; missing ones were cut off (out of descriptors).
+                raise WireError(f"message {kind} came without its descriptors")
+            own = [self._descriptors.popleft() for _ in range(count)]
+            messages.append((kind, data[at + 6 : at + 6 + length], own))
+            at += 6 + length
+        self._rest = data[at:]
+        return messages
+
+    def leftover_descriptors(self) -> list[int]:
+        """Return descriptors of messages that will never be complete, to be closed."""
+        rest = list(self._descriptors)
+        self._descriptors.clear()
+        return rest

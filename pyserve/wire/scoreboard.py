@@ -1,0 +1,57 @@
+"""The scoreboard: one shared page per worker, written by the worker, read by fronts and master (D10).
+
+Pure: works on any writable buffer. It tells after a death which requests had started: the requests of a channel start in
+the order of their stream numbers, so one number per front says it exactly. It also holds a heartbeat and, for each thread, what that
+thread runs. The reader trusts it only about this worker's own streams.
+
+Layout, little-endian: heartbeat u64 (monotonic ns) · requests begun u64 · last started stream u32 × MAX_FRONTS ·
+then per thread: stream u32, front u32, thread ident u64, started u64 (monotonic ns; 0 = idle).
+"""
+
+from __future__ import annotations
+
+import struct
+
+MAX_FRONTS = 64
+MAX_THREADS = 128
+_U64 = struct.Struct("<Q")
+_U32 = struct.Struct("<I")
+_THREAD = struct.Struct("<IIQQ")
+_LAST_STARTED_AT = 16
+_THREADS_AT = _LAST_STARTED_AT + 4 * MAX_FRONTS  # 272
+PAGE_BYTES = 4096
+assert _THREADS_AT + MAX_THREADS * _THREAD.size <= PAGE_BYTES
+
+
+class Scoreboard:
+    """``page``: a writable memoryview or mmap of ``PAGE_BYTES``."""
+
+    __slots__ = ("page",)
+
+    def __init__(self, page: memoryview) -> None:
+        self.page = page
+
+    def beat(self, now_ns: int) -> None:
+        _U64.pack_into(self.page, 0, now_ns)
+
+    def heartbeat_ns(self) -> int:
+        return int(_U64.unpack_from(self.page, 0)[0])
+
+    def start(self, front: int, stream: int) -> None:
+        """Mark that this stream's application call begins now, and with it all older ones of that front."""
+        _U32.pack_into(self.page, 16 + 4 * front, stream)
+
+    def last_started(self, front: int) -> int:
+        return int(_U32.unpack_from(self.page, 16 + 4 * front)[0])
+
+    def occupy(self, thread: int, front: int, stream: int, ident: int, now_ns: int) -> None:
+        """Mark what a thread (numbered from 0) runs."""
+        _THREAD.pack_into(self.page, 272 + 24 * thread, stream, front, ident, now_ns)
+
+    def free(self, thread: int) -> None:
+        _U64.pack_into(self.page, 272 + 24 * thread + 16, 0)
+
+    def running(self, thread: int) -> tuple[int, int, int, int] | None:
+        """Return ``(stream, front, thread ident, started ns)`` or None if that thread is idle."""
+        stream, front, ident, started_ns = _THREAD.unpack_from(self.page, 272 + 24 * thread)
+        return (stream, front, ident, started_ns) if started_ns else None
