@@ -90,7 +90,7 @@ class App:
     python: str
     type: Literal["auto", "wsgi", "asgi"] = "auto"
     factory: bool = False
-    env: tuple[tuple[str, str], ...] = ()
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Added to the environment. Never printed: values may be secrets."""
     workers: int = 1
     threads: int = 1
@@ -100,6 +100,9 @@ class App:
     queue_size: int = 200
     queue_timeout_s: float = 10.0
     preload: bool = False
+    fault: str = ""
+    """Not empty: a value that it refers to is missing (a secret's file, a variable); it can't be started as it is meant to
+    be, so it is not started at all, and this is the reason to show."""
 
 
 @dataclass(frozen=True, slots=True)
