@@ -1,0 +1,184 @@
+"""Conditional requests and byte ranges: what a GET or HEAD for something that has validators gets (RFC 9110 §13, §14).
+
+Pure: no clock, no I/O; bytes of fields in, a status and a span out. Never raises for what a client sent: a field that
+breaks its grammar is as if it were absent, a comparison that can't be made does not match. It renders no header but the
+date.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+FIELD_NAMES = frozenset(
+    (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"range")
+)
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH_NUMBERS = {name.encode(): number for number, name in enumerate(_MONTHS, 1)}
+_LAST_DATE_S = 253402300799  # 9999-12-31T23:59:59Z: the last one that the format can say
+_CLOCK = rb"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_DATE = re.compile(
+    rb"(?:[A-Z][a-z]{2}, (?P<day>[0-9]{2}) (?P<month>[A-Z][a-z]{2}) (?P<year>[0-9]{4}) " + _CLOCK + rb" GMT)"
+)
+_DATE_850 = re.compile(
+    rb"[A-Z][a-z]{5,8}, (?P<day>[0-9]{2})-(?P<month>[A-Z][a-z]{2})-(?P<year>[0-9]{2}) " + _CLOCK + rb" GMT"
+)
+_DATE_ASCTIME = re.compile(
+    rb"[A-Z][a-z]{2} (?P<month>[A-Z][a-z]{2}) (?P<day>[ 0-9][0-9]) " + _CLOCK + rb" (?P<year>[0-9]{4})"
+)
+# Entity tags of a list; the opaque part has no quotes and no controls (RFC 9110 §8.8.3).
+_ETAG = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_ETAG_LIST = re.compile(rb'[ \t,]*(?:(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"[ \t]*(?:,[ \t,]*|$))*')
+# [0-9], never \d or int() alone: other alphabets' digits, signs and underscores are no numbers here.
+_RANGE = re.compile(rb"bytes=[ \t,]*([0-9]*)-([0-9]*)[ \t,]*", re.IGNORECASE)
+_MOST_DIGITS = 19
+_EPOCH = datetime.datetime(1970, 1, 1)
+_SECOND = datetime.timedelta(seconds=1)
+
+
+class Conditions(NamedTuple):
+    """The raw values of the fields that decide, several lines of one name joined by a comma; None = absent."""
+
+    match: bytes | None = None
+    none_match: bytes | None = None
+    modified_since: bytes | None = None
+    unmodified_since: bytes | None = None
+    if_range: bytes | None = None
+    range: bytes | None = None
+
+
+class Outcome(NamedTuple):
+    """``status`` 200, 206, 304, 412 or 416; ``first`` and ``size`` say which bytes of the content go out."""
+
+    status: int
+    first: int
+    size: int
+
+
+def read_conditions(fields: Iterable[tuple[bytes, bytes]]) -> Conditions | None:
+    """Collect the conditional fields of a request; None if it has none (nearly always)."""
+    found: dict[bytes, bytes] | None = None
+    for name, value in fields:
+        if name in FIELD_NAMES:
+            if found is None:
+                found = {}
+            found[name] = found[name] + b", " + value if name in found else value
+    if found is None:
+        return None
+    return Conditions(
+        found.get(b"if-match"),
+        found.get(b"if-none-match"),
+        found.get(b"if-modified-since"),
+        found.get(b"if-unmodified-since"),
+        found.get(b"if-range"),
+        found.get(b"range"),
+    )
+
+
+def decide(conditions: Conditions, etag: bytes, mtime_s: int, size: int, *, is_get: bool) -> Outcome:
+    """Return what a GET (or HEAD) for ``size`` bytes with these validators is answered with, in the order of RFC 9110
+    §13.2.2.
+
+    ``etag`` is strong, with its quotes; ``mtime_s`` whole seconds since 1970, as ``Last-Modified`` says.
+    """
+    if conditions.match is not None:
+        if not _lists(conditions.match, etag, weak=False):
+            return Outcome(412, 0, 0)
+    elif conditions.unmodified_since is not None:
+        since_s = parse_date(conditions.unmodified_since)
+        if since_s is not None and mtime_s > since_s:
+            return Outcome(412, 0, 0)
+    if conditions.none_match is not None:
+        if _lists(conditions.none_match, etag, weak=True):
+            return Outcome(304, 0, 0)
+    elif conditions.modified_since is not None:
+        since_s = parse_date(conditions.modified_since)
+        if since_s is not None and mtime_s <= since_s:
+            return Outcome(304, 0, 0)
+    # Range is defined for GET alone (RFC 9110 §14.2).
+    if is_get and conditions.range is not None and _is_same(conditions.if_range, etag, mtime_s):
+        return find_range(conditions.range, size)
+    return Outcome(200, 0, size)
+
+
+def find_range(value: bytes, size: int) -> Outcome:
+    """Return 206 for one satisfiable range, 416 for one that is not, 200 (all of it) for anything else, several ranges
+    too."""
+    found = _RANGE.fullmatch(value)
+    if found is None:
+        return Outcome(200, 0, size)
+    first_digits, last_digits = found[1], found[2]
+    if not first_digits:
+        if not last_digits:
+            return Outcome(200, 0, size)
+        count = min(_number(last_digits), size)
+        if count:
+            return Outcome(206, size - count, count)
+        # The last bytes of nothing are all of it; the last 0 bytes of something can't be sent.
+        return Outcome(416, 0, 0) if size else Outcome(200, 0, 0)
+    first = _number(first_digits)
+    last = _number(last_digits) if last_digits else size - 1
+    if last_digits and last < first:
+        return Outcome(200, 0, size)  # invalid, so ignored (RFC 9110 §14.1.1)
+    if first >= size:
+        return Outcome(416, 0, 0)
+    return Outcome(206, first, min(last, size - 1) - first + 1)
+
+
+def format_date(seconds: float) -> bytes:
+    """Return an IMF-fixdate (RFC 9110 §5.6.7); what the format can't say becomes the nearest that it can."""
+    at = time.gmtime(min(max(int(seconds), 0), _LAST_DATE_S))
+    return (
+        f"{_DAYS[at.tm_wday]}, {at.tm_mday:02d} {_MONTHS[at.tm_mon - 1]} {at.tm_year:04d} "
+        f"{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} GMT"
+    ).encode()
+
+
+def parse_date(value: bytes) -> int | None:
+    """Return the seconds since 1970 of any of the three HTTP dates, or None for anything else."""
+    found = _DATE.fullmatch(value) or _DATE_850.fullmatch(value) or _DATE_ASCTIME.fullmatch(value)
+    if found is None:
+        return None
+    year = int(found["year"])
+    if len(found["year"]) == 2:
+        # LIMIT: a fixed window instead of RFC 9110's "50 years from now", which would need a clock; hurts in 2069.
+        year += 2000 if year < 70 else 1900
+    try:
+        at = datetime.datetime(
+            year,
+            _MONTH_NUMBERS[found["month"]],
+            int(found["day"]),
+            int(found["hour"]),
+            int(found["minute"]),
+            min(int(found["second"]), 59) if found["second"] == b"60" else int(found["second"]),
+        )
+    except (KeyError, ValueError):
+        return None
+    return (at - _EPOCH) // _SECOND
+
+
+def _lists(value: bytes, etag: bytes, *, weak: bool) -> bool:
+    """Whether a list of entity tags has this one; ``*`` means any. A broken list has none."""
+    if value == b"*":
+        return True
+    if _ETAG_LIST.fullmatch(value) is None:
+        return False
+    return any(tag == etag and (weak or not prefix) for prefix, tag in _ETAG.findall(value))
+
+
+def _is_same(if_range: bytes | None, etag: bytes, mtime_s: int) -> bool:
+    """Whether ``If-Range`` (if there is one) still names what we have: strong comparison, exact date (RFC 9110
+    §13.1.5)."""
+    if if_range is None or if_range == etag:
+        return True
+    return parse_date(if_range) == mtime_s
+
+
+def _number(digits: bytes) -> int:
+    significant = digits.lstrip(b"0")[: _MOST_DIGITS + 1]
+    # More digits than any file has bytes: no need to make a huge number of them.
+    return 10**_MOST_DIGITS if len(significant) > _MOST_DIGITS else int(significant or b"0")
