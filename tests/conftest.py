@@ -1,0 +1,70 @@
+"""What all tests share: the marker ``needs``, the list of what was NOT RUN, and the fixture that runs the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import tools
+from tests.support.site import Site, StartSite
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for tool in marker.args:
+            reason, is_installable = tools.why_missing(tool)
+            if reason:
+                tools.not_run(reason, installable=is_installable)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was skipped, with reasons. Never silently: a reader has to know what a green run does not say."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    terminalreporter.section("NOT RUN")
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.line(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture
+def start_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartSite]:
+    """Start the program and wait until it is ready; afterwards it is stopped and must have left no trace.
+
+    Takes the arguments of ``Site``; ``ready=False`` does not wait. Several calls make several servers.
+    """
+    started: list[Site] = []
+
+    def start(text: str, *, ready: bool = True, ready_timeout_s: float = 30.0, **options: object) -> Site:
+        folder = tmp_path / f"s{len(started)}" if started else tmp_path
+        folder.mkdir(exist_ok=True)
+        site = Site(folder, text, **options)  # type: ignore[arg-type]
+        started.append(site)
+        if ready:
+            site.wait_ready(ready_timeout_s)
+        return site
+
+    try:
+        yield start
+        # A failed test has said what is wrong; what follows from it would only hide that.
+        if not request.node.stash.get(_HAS_FAILED, False):
+            for site in started:
+                site.assert_no_trace()
+    finally:
+        for site in started:
+            site.end_by_force()
+            print(f"--- {site.config} stderr ---", *site.lines[-200:], sep="\n")
+
+
+_HAS_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.failed and report.when == "call":
+        item.stash[_HAS_FAILED] = True
+    return report
