@@ -101,8 +101,8 @@ class App:
     queue_timeout_s: float = 10.0
     preload: bool = False
     fault: str = ""
-    """Not empty: a value that it refers to is missing (a secret's file, a variable); it can't be started as it is meant to
-    be, so it is not started at all, and this is the reason to show."""
+    """Not empty: a value that it refers to is missing (a secret's file, a variable). It can't be started as it is meant
+    to be, so it is not started at all, and this is the reason to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,5 +173,3 @@ class Config:
     """The files it was read from, absolute."""
     surroundings: tuple[Problem, ...] = ()
     """What is well formed but missing outside the file; ``run`` starts all the same."""
-
-
