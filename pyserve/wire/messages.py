@@ -27,6 +27,8 @@ APP_STATE = 5  # (app index, reason): "" = booting or serving, else why it can't
 DRAIN = 6  # (grace seconds,): close listeners, finish what runs, then exit
 STATUS = 7  # (facts dict,) + descriptor: an admin connection to answer on
 LOGS = 8  # () + descriptors: access log, error log (reopened)
+STARTED = 9  # (): embedded only: every pool has a ready worker or has failed its first start
+START_FAILED = 10  # text: embedded only, instead of SNAPSHOT: why the master can't start
 
 # Front to master.
 FRONT_READY = 32  # no payload: listeners accept

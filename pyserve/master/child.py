@@ -1,0 +1,157 @@
+"""Processes as the master sees them: how they are started, and how their end is told in words.
+
+I/O: exec (``start``) and signals to processes that are certainly ours. Holds no policy: ``fronts`` and ``pools``
+decide.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pyserve.master.loop import Line, Timer
+from pyserve.master.policy import Restarts
+
+
+@dataclass(slots=True, eq=False)
+class Front:
+    number: int
+    pid: int = 0
+    """0 = not running, or the embedding process."""
+    line: Line | None = None
+    is_ready: bool = False
+    started_at: float = 0.0
+    starts: int = 0
+    restarts: Restarts = field(default_factory=Restarts)
+
+
+@dataclass(slots=True, eq=False)
+class Template:
+    pid: int
+    line: Line
+    started_at: float
+    preload: bool
+    is_ready: bool = False
+    boot_timer: Timer | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    number: int
+    slot: int
+    line: Line
+    scoreboard_fd: int
+    started_at: float
+    template: Template | None
+    """None = adopted: it is the master's own child now."""
+    front_ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Data and control ends to be given to each front once the pid is known."""
+    pid: int = 0
+    """0 = ordered, not yet forked. Claimed by the template: signal only through ``child.kill``."""
+    state: Literal["booting", "ready", "draining"] = "booting"
+    ready_at: float = 0.0
+    ready_fronts: set[int] = field(default_factory=set)
+    idle_fronts: set[int] = field(default_factory=set)
+    boot_timer: Timer | None = None
+    failure: str = ""
+    """Why it did not boot, in one line; "" = not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a process runs as; None where it stays who the master is."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+def start(
+    command: Sequence[str],
+    pass_fd: int,
+    output_fd: int,
+    *,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    identity: Identity | None = None,
+) -> int:
+    """Exec a command in its own process group with one inherited descriptor; return its pid. Raises ``OSError``.
+
+    Its own group, because Ctrl-C in a terminal goes to the whole foreground group and is the master's to handle.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output_fd,
+        stderr=output_fd,
+        cwd=cwd,
+        env=env,
+        pass_fds=(pass_fd,),
+        process_group=0,
+        user=None if identity is None else identity.uid,
+        group=None if identity is None else identity.gid,
+        extra_groups=None if identity is None else identity.groups,
+    )
+    # The loop waits for every child itself; Popen is not to warn, nor to wait for this one behind our back.
+    process.returncode = 0
+    return process.pid
+
+
+def front_command(fd: int) -> tuple[list[str], str | None]:
+    """Return the command of a front and its working directory (None = ours).
+
+    ``-P``: a file of the working directory is never taken for a module of ours. Where the package itself was found
+    through the first entry of the path (a clone that is not installed), the front finds it the same way.
+    """
+    folder = str(Path(__file__).parents[2])
+    options, cwd = ["-P"], None
+    if (
+        not sys.flags.safe_path
+        and sys.path
+        and os.path.realpath(sys.path[0] or os.getcwd()) == os.path.realpath(folder)
+    ):
+        options, cwd = [], folder
+    return [sys.executable, *options, "-m", "pyserve.front.main", str(fd)], cwd
+
+
+def exit_words(status: int | None) -> str:
+    """Return a wait status in words; None = it ended where nobody could wait for it."""
+    if status is None:
+        return "ended unseen"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"killed by signal {number} ({signal.Signals(number).name})"
+        except ValueError:
+            return f"killed by signal {number}"
+    return f"exited with status {os.WEXITSTATUS(status)}"
+
+
+def is_ours(pid: int) -> bool:
+    """Is this certainly a child of this process, running or not yet waited for?
+
+    A pid that a template told may be a lie or used again by a stranger; a child that was not waited for can't be
+    either.
+    """
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> bool:
+    """Signal a child of this process; return False if it is none (any more)."""
+    if pid <= 0 or not is_ours(pid):
+        return False
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,297 @@
+"""The master process: binds, starts fronts and pools, heals them, drains and stops.
+
+I/O: the loop over signals, channels and the admin socket. Invariants: whatever dies is waited for here, whatever we
+started is gone when ``run`` returns. The parts decide nothing about each other: this module passes on what one must
+know of another.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from pyserve.config.model import Config
+from pyserve.errors import CannotStart
+from pyserve.master import control, kernel
+from pyserve.master.fronts import Fronts
+from pyserve.master.loop import Loop, Timer
+from pyserve.master.notify import notify
+from pyserve.master.pools import Pools
+from pyserve.master.resources import Resources, slots_of
+from pyserve.master.signals import Signals
+from pyserve.master.templates import TemplateCommand
+from pyserve.net.channels import MessageChannel
+from pyserve.net.listen import address_words
+from pyserve.wire import messages
+
+NO_FRONT = b'{"error": "no front is running; try again"}\n'
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LAST_WAIT_S = 5.0
+"""Killed processes are waited for so long; one in an uninterruptible system call is left behind, with a log line."""
+
+
+def run(config: Config, template_command: TemplateCommand | None = None) -> int:
+    """Serve until asked to stop; return the exit code. Raises ``CannotStart`` if it can't begin."""
+    return Master(config, template_command or _default_template_command()).run()
+
+
+def _default_template_command() -> TemplateCommand:
+    # The one edge from master to worker, see README.md: how a template is started belongs to the worker's code.
+    from pyserve.worker.boot import template_command
+
+    return template_command
+
+
+class Master:
+    """``embedder``: a channel to the process that is the only front; None = fronts are started."""
+
+    def __init__(
+        self, config: Config, template_command: TemplateCommand, embedder: MessageChannel | None = None
+    ) -> None:
+        self._config = config
+        self._embedder = embedder
+        self._is_said = False
+        self._stop_timer: Timer | None = None
+        self._is_stopping = self._are_pools_closing = self._is_killing = self._is_left = False
+        self._hopeless = ""
+        self._waiting: list[socket.socket] = []
+        """Admin connections that asked for the stop: they learn of its end by theirs."""
+        _set_title(config)
+        kernel.allow_open_files(_descriptors_needed(config))
+        self._resources = Resources(config)
+        self._loop = Loop()
+        try:
+            self._admin = (
+                control.Admin(self._loop, config.server.admin, self._resources.log, self._command)
+                if config.server.admin
+                else None
+            )
+            self._fronts = Fronts(self._loop, self._resources, self)
+            self._pools = Pools(self._loop, self._resources, self._fronts, template_command, self._say_ready)
+            self._signals = Signals()
+        except BaseException:
+            self._close()
+            raise
+        self._loop.watch(self._signals.fileno(), self._on_signals)
+
+    def run(self) -> int:
+        kernel.hide_memory_if_root()
+        self._resources.is_subreaper = kernel.become_subreaper()
+        log, user = self._resources.log, self._config.server.user
+        if kernel.is_root() and not user and self._embedder is None:
+            log.warning("running as root: set [server] user, so that fronts drop to it")
+        elif user and not kernel.is_root():
+            log.warning(f"[server] user = {user!r} has no effect: only root can change to another user")
+        try:
+            if self._embedder is not None:
+                self._fronts.attach(self._embedder)
+            else:
+                self._fronts.start()
+            self._pools.start()
+            self._say_ready()
+            while not self._is_finished():
+                self._loop.turn()
+            log.info("stopped")
+        finally:
+            self._signals.close()
+            self._close()
+        if self._hopeless:
+            raise CannotStart(self._hopeless)
+        return 0
+
+    def _close(self) -> None:
+        if getattr(self, "_admin", None) is not None:
+            assert self._admin is not None
+            self._admin.close()
+        for connection in self._waiting:
+            connection.close()
+        self._loop.close()
+        self._resources.close()
+
+    # Ready
+
+    def _say_ready(self) -> None:
+        """Called whenever something changed that readiness may have waited for."""
+        if self._is_said or self._is_stopping or not (self._fronts.are_ready and self._pools.are_settled):
+            return
+        self._is_said = True
+        addresses = ", ".join(address_words(sock) for sock in self._resources.listeners)
+        sites = len(self._config.sites)
+        what = ", ".join([f"{sites} site{'s' if sites != 1 else ''}", *self._pools.words()])
+        if self._embedder is not None:
+            self._fronts.tell(0, messages.pack_values(messages.STARTED, ()))
+            return
+        try:
+            os.write(2, f"pyserve: ready: {addresses} ({what})\n".encode())
+        except OSError:
+            pass  # started with stderr closed
+        notify("READY=1")
+
+    # What fronts report
+
+    def front_started(self, front: int) -> None:
+        self._pools.introduce_all(front)
+
+    def front_ready(self, front: int) -> None:
+        self._say_ready()
+
+    def front_said(self, front: int, kind: int, worker: int) -> None:
+        self._pools.front_said(front, kind, worker)
+
+    def front_ended(self, front: int) -> None:
+        self._pools.front_ended(front)
+        if self._embedder is not None:
+            self._stop("the embedding process has closed its channel")
+
+    def fronts_hopeless(self, words: str) -> None:
+        self._hopeless = words
+        self._stop_now()
+
+    # Signals and commands
+
+    def _on_signals(self, mask: int) -> None:
+        for number in self._signals.take():
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number in _STOP_SIGNALS:
+                if self._is_stopping:
+                    self._resources.log.warning("asked again: stopping now")
+                    self._stop_now()
+                else:
+                    self._stop(signal.Signals(number).name)
+            elif number == signal.SIGUSR1:
+                self._reopen_logs()
+            else:
+                self._resources.log.info(f"{signal.Signals(number).name}: not yet")
+
+    def _reopen_logs(self) -> None:
+        # LIMIT: applications that run keep the old error log as their stderr until they are restarted.
+        try:
+            message, descriptors = self._resources.reopen_logs()
+        except CannotStart as error:
+            self._resources.log.error(f"logs not reopened: {error}")
+            return
+        for front in self._fronts.connected():
+            self._fronts.tell(front, message, descriptors)
+        self._resources.log.info("logs reopened")
+
+    def _reap(self) -> None:
+        """Wait for every child that ended: fronts, templates, adopted workers, and orphans that nobody knows."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if not self._fronts.reaped(pid, status):
+                self._pools.reaped(pid, status)
+
+    def _command(self, command: str, connection: socket.socket) -> None:
+        if command == "stop":
+            control.answer(connection, b'{"stopping": true}\n', close=False)
+            self._waiting.append(connection)
+            self._stop("the admin socket")
+            return
+        front = self._fronts.any_ready()
+        if front is None:
+            control.answer(connection, NO_FRONT)
+            return
+        with connection:
+            message = messages.pack_values(messages.STATUS, (self._facts(),), 1)
+            self._fronts.tell(front, message, [connection.fileno()])
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "master": {"pid": os.getpid(), "started_s": self._resources.started_s},
+            "generation": 1,
+            "fronts": self._fronts.facts(),
+            "apps": self._pools.facts(),
+        }
+
+    # Stopping: fronts drain, then the pools end, then what is left is killed
+
+    def _stop(self, who: str) -> None:
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        grace_s = self._config.server.graceful_timeout_s
+        self._resources.log.info(f"stopping: {who}; up to {grace_s:g} s for what runs")
+        notify("STOPPING=1")
+        self._stop_timer = self._loop.after(grace_s, self._out_of_time)
+        # Fronts give up a little earlier, so that what they cut is still logged by them.
+        self._fronts.drain(grace_s - min(0.5, grace_s / 10))
+        self._resources.close_listeners()
+
+    def _out_of_time(self) -> None:
+        self._resources.log.warning(f"the grace time of {self._config.server.graceful_timeout_s:g} s is over")
+        self._stop_now()
+
+    def _stop_now(self) -> None:
+        self._is_stopping = self._are_pools_closing = True
+        if not self._is_killing:
+            self._is_killing = True
+            if self._stop_timer is not None:
+                self._stop_timer.cancel()
+            self._resources.close_listeners()
+            self._stop_timer = self._loop.after(_LAST_WAIT_S, self._leave)
+
+    def _leave(self) -> None:
+        self._resources.log.error("some killed processes could not be waited for; left behind")
+        self._is_left = True
+
+    def _is_finished(self) -> bool:
+        """Take the next step of a stop that is under way; True when nothing of ours is left."""
+        if not self._is_stopping:
+            return False
+        if self._is_killing:
+            # In every turn: workers of a killed template come to us only when it was waited for.
+            killed = [*self._fronts.kill(), *self._pools.kill()]
+            if killed:
+                self._resources.log.warning(f"killed: {', '.join(killed)}")
+        elif self._fronts.are_gone and not self._are_pools_closing:
+            self._are_pools_closing = True
+            self._pools.close()
+        return self._is_left or (self._fronts.are_gone and self._pools.are_gone)
+
+
+def _descriptors_needed(config: Config) -> int:
+    """Return an upper bound of open descriptors: while a worker is ordered, both ends of all its channels are ours."""
+    per_worker = 4 + 4 * config.server.fronts
+    return 64 + 2 * config.server.fronts + len(config.server.http) + per_worker * sum(map(slots_of, config.apps))
+
+
+def _set_title(config: Config) -> None:
+    try:
+        from setproctitle import setproctitle
+    except ImportError:
+        return
+    names = [os.path.basename(path) for path in config.files] or [app.name for app in config.apps]
+    setproctitle(" ".join(["pyserve: master", *names[:3]]))
+
+
+def _embedded(fd: int) -> int:
+    """Serve an embedding process over the channel that it left us; what prevents the start is told over it."""
+    import pickle
+    import select
+
+    channel = MessageChannel.from_fd(fd)
+    while not (received := channel.receive()):
+        if channel.is_ended:
+            return 0
+        select.select([channel], [], [])
+    _kind, _payload, (snapshot_fd,) = received[0]
+    with open(snapshot_fd, "rb") as file:
+        config = pickle.load(file)
+    try:
+        master = Master(config, _default_template_command(), channel)
+    except CannotStart as error:
+        channel.send(messages.pack_bytes(messages.START_FAILED, str(error).encode()))
+        return 70
+    return master.run()
+
+
+if __name__ == "__main__":
+    sys.exit(_embedded(int(sys.argv[1])))

@@ -1,0 +1,397 @@
+"""One application's workers: ordered from the template, watched, replaced, stopped.
+
+I/O: through ``child`` and ``loop``. Invariants: a worker number is never used again; a slot is cleared before it is;
+a worker is told to the fronts only when its pid is known and its end is told only when it was waited for (or can't
+be). What workers and templates say is hostile: unknown numbers are ignored, pids are signalled only if they are ours.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pyserve.config.model import App
+from pyserve.master import child
+from pyserve.master.child import Template, Worker
+from pyserve.master.fronts import Fronts
+from pyserve.master.loop import Line, Loop, Timer
+from pyserve.master.policy import Restarts
+from pyserve.master.resources import Resources
+from pyserve.master.templates import TemplateCommand, TemplateKeeper, last_line, text_of
+from pyserve.net.channels import MessageChannel, shared_memory
+from pyserve.wire import messages
+from pyserve.wire.frames import INTERFACE_NAMES, WireError
+from pyserve.wire.scoreboard import PAGE_BYTES
+
+CLOSED_BUT_ALIVE_S = 2.0
+
+
+class Pool:
+    """``slots``: the board's indexes for this app. ``new_number()``: the server's next worker number."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        resources: Resources,
+        fronts: Fronts,
+        index: int,
+        slots: range,
+        command: TemplateCommand,
+        new_number: Callable[[], int],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.app: App = resources.config.apps[index]
+        self.index = index
+        self.workers: dict[int, Worker] = {}
+        self.reason = self.app.fault
+        """Why no worker can serve; "" = booting or serving."""
+        self.interface = ""
+        self._loop = loop
+        self._resources = resources
+        self._fronts = fronts
+        self._slots = deque(slots)
+        self._new_number = new_number
+        self._on_change = on_change
+        self._restarts = Restarts()
+        self._fill_timer: Timer | None = None
+        self._boots_fail = False
+        """The last boot failed: one worker at a time is tried until one succeeds."""
+        self._is_closing = False
+        self._last_text = ""
+        self._forked = 0
+        self._keeper = TemplateKeeper(loop, resources, self.app, command, self)
+
+    # Start and replacement
+
+    def start(self) -> None:
+        if self.app.fault:
+            self._resources.log.error(f"app {self.app.name}: not started: {self.app.fault}")
+            return
+        self._keeper.start()
+
+    def template_ready(self) -> None:
+        self._fill()
+
+    def _fill(self) -> None:
+        """Order the workers that are missing, as far as the restart policy and the slots allow."""
+        if self._is_closing or not self._keeper.is_ready:
+            return
+        delay_s = self._restarts.delay_s(self._loop.now())
+        if delay_s > 0:
+            if self._fill_timer is None:
+                self._fill_timer = self._loop.after(delay_s, self._fill_later)
+            return
+        states = [worker.state for worker in self.workers.values()]
+        missing = self.app.workers - len(states) + states.count("draining")
+        if self._boots_fail:
+            missing = min(missing, 1 - states.count("booting"))
+        for _ in range(missing):
+            if not self._slots:
+                self._resources.log.warning(
+                    f"app {self.app.name}: too many workers on their way out to start another yet"
+                )
+                break
+            self._order()
+
+    def _fill_later(self) -> None:
+        self._fill_timer = None
+        self._fill()
+
+    def _order(self) -> None:
+        """Have the template fork a worker; its ends of all channels go with the order."""
+        number, slot = self._new_number(), self._slots.popleft()
+        self._resources.board.clear_slot(slot)
+        channel, theirs = MessageChannel.pair()
+        scoreboard_fd = shared_memory(PAGE_BYTES)
+        worker: Worker = Worker(
+            number,
+            slot,
+            Line(
+                self._loop,
+                channel,
+                lambda kind, payload: self._heard(worker, kind, payload),
+                lambda why: self._line_ended(worker, why),
+            ),
+            scoreboard_fd,
+            self._loop.now(),
+            self._keeper.current,
+        )
+        given = [theirs.detach(), scoreboard_fd]
+        for front in range(self._resources.config.server.fronts):
+            front_ends, worker_ends = _front_pairs()
+            worker.front_ends[front] = front_ends
+            given += worker_ends
+        self.workers[number] = worker
+        self._keeper.send(messages.FORK, (number, slot, self._resources.config.server.fronts), given)
+        given.remove(scoreboard_fd)
+        _close_all(given)
+        worker.boot_timer = self._loop.after(self.app.startup_timeout_s, lambda: self._too_slow(worker))
+
+    def template_forked(self, number: int, pid: int) -> None:
+        worker = self.workers.get(number)
+        if worker is None or worker.pid or pid == 0:
+            raise WireError(f"worker {number} with pid {pid} was not ordered")
+        worker.pid = pid
+        self._forked += 1
+        for front in self._fronts.connected() & worker.front_ends.keys():
+            self._introduce(worker, front, worker.front_ends[front])
+        # A front that is not there now gets new ends when it is.
+        _close_ends(worker)
+
+    def _introduce(self, worker: Worker, front: int, ends: tuple[int, int]) -> None:
+        values = (self.index, worker.number, worker.slot, worker.pid)
+        descriptors = (*ends, worker.scoreboard_fd)
+        self._fronts.tell(front, messages.pack_values(messages.WORKER_ADDED, values, len(descriptors)), descriptors)
+
+    def introduce_all(self, front: int) -> None:
+        """A front started: tell it our state, and connect it with every running worker."""
+        if self.reason:
+            self._fronts.tell(front, messages.pack_values(messages.APP_STATE, (self.index, self.reason)))
+        for worker in self.workers.values():
+            if worker.pid == 0 or worker.state == "draining":
+                continue
+            front_ends, worker_ends = _front_pairs()
+            worker.line.send(messages.pack_values(messages.NEW_FRONT, (front,), 2), worker_ends)
+            self._introduce(worker, front, front_ends)
+            _close_all([*front_ends, *worker_ends])
+
+    # What workers say
+
+    def _heard(self, worker: Worker, kind: int, payload: bytes) -> None:
+        if kind == messages.BOOTED and len(payload) == 1 and payload[0] in INTERFACE_NAMES:
+            if worker.state == "booting":
+                self._booted(worker, INTERFACE_NAMES[payload[0]])
+        elif kind == messages.BOOT_FAILED:
+            if worker.state == "booting" and not worker.failure:
+                self._boot_failed(worker, text_of(payload))
+        else:
+            raise WireError(f"message {kind} of {len(payload)} bytes from a worker")
+
+    def _booted(self, worker: Worker, interface: str) -> None:
+        worker.state = "ready"
+        worker.ready_at = self._loop.now()
+        self.interface = interface
+        self._boots_fail = False
+        self._last_text = ""
+        _stop_timer(worker)
+        self._set_reason("")
+        self._fill()
+        self._on_change()
+
+    def _boot_failed(self, worker: Worker, text: str) -> None:
+        worker.failure = last_line(text)
+        same = "; the reason is the same as before" if text == self._last_text else f":\n{text}"
+        self._resources.log.error(
+            f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) could not start{same}"
+        )
+        self._last_text = text
+
+    def _too_slow(self, worker: Worker) -> None:
+        worker.failure = f"not ready within {self.app.startup_timeout_s:g} s (startup_timeout)"
+        self._resources.log.error(
+            f"app {self.app.name}: worker {worker.number} (pid {worker.pid}): {worker.failure}; killed"
+        )
+        self._kill(worker)
+
+    def _line_ended(self, worker: Worker, why: str) -> None:
+        if why:
+            self._resources.log.error(f"app {self.app.name}: worker {worker.number} (pid {worker.pid}): {why}; killed")
+            self._kill(worker)
+        elif worker.template is None and not child.is_ours(worker.pid):
+            self._gone(worker, None)  # where the master is no subreaper nobody can wait for it
+        else:
+            # Normally it is about to be waited for; a worker that only lost its channel can't be led any more.
+            self._loop.after(CLOSED_BUT_ALIVE_S, lambda: self._kill(worker))
+
+    def _kill(self, worker: Worker) -> None:
+        """Kill a worker that still exists: by whoever is its parent, who alone can't hit another process."""
+        if self.workers.get(worker.number) is not worker or worker.pid == 0:
+            return
+        if worker.template is None:
+            child.kill(worker.pid)
+        else:
+            self._keeper.send(messages.SIGNAL, (worker.number, signal.SIGKILL))
+
+    # What fronts say
+
+    def front_said(self, front: int, kind: int, worker: Worker) -> None:
+        if kind == messages.WORKER_READY:
+            worker.ready_fronts.add(front)
+            self._on_change()
+        elif kind == messages.WORKER_STUCK:
+            self._drain(worker, "a request passed its time")
+        elif kind == messages.WORKER_IDLE:
+            worker.idle_fronts.add(front)
+            self._kill_if_idle(worker)
+        elif kind == messages.WORKER_BROKE:
+            self._resources.log.error(
+                f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) broke the rules of the wire; killed"
+            )
+            self._kill(worker)
+        else:
+            raise WireError(f"message {kind} from a front")
+
+    def _drain(self, worker: Worker, why: str) -> None:
+        if worker.state == "draining":
+            return
+        self._resources.log.warning(
+            f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) is replaced: {why}"
+        )
+        worker.state = "draining"
+        _stop_timer(worker)
+        self._fronts.tell_all(messages.WORKER_DRAIN, (worker.number,))
+        self._fill()
+
+    def _kill_if_idle(self, worker: Worker) -> None:
+        if worker.state == "draining" and worker.idle_fronts >= self._fronts.connected():
+            self._kill(worker)
+
+    def front_ended(self, front: int) -> None:
+        """Nothing of that front's runs anywhere any more."""
+        for worker in list(self.workers.values()):
+            worker.ready_fronts.discard(front)
+            worker.idle_fronts.discard(front)
+            self._kill_if_idle(worker)
+
+    # The end of workers and templates
+
+    def template_exited(self, number: int, status: int) -> None:
+        worker = self.workers.get(number)
+        if worker is not None:
+            self._gone(worker, status)
+
+    def template_ended(self, template: Template) -> None:
+        """Its workers are our children now; what was ordered but never forked is forgotten."""
+        for worker in [worker for worker in self.workers.values() if worker.template is template]:
+            worker.template = None
+            if worker.pid == 0:
+                self._forget(worker)
+            elif not child.is_ours(worker.pid) and (self._resources.is_subreaper or worker.line.is_closed):
+                self._gone(worker, None)
+
+    def template_failed(self, reason: str) -> None:
+        if not any(worker.state == "ready" for worker in self.workers.values()):
+            self._set_reason(reason)
+            self._on_change()
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """A child was waited for; return False if it was nobody of ours."""
+        if self._keeper.reaped(pid, status):
+            return True
+        for worker in self.workers.values():
+            if worker.pid == pid and worker.template is None:
+                self._gone(worker, status)
+                return True
+        return False
+
+    def _gone(self, worker: Worker, status: int | None) -> None:
+        worker.line.drain()  # it may have said why
+        if worker.number not in self.workers:
+            return  # the end of its line has already told
+        self._forget(worker)
+        words = child.exit_words(status)
+        self._fronts.tell_all(messages.WORKER_GONE, (worker.number, words))
+        name, now = f"app {self.app.name}: worker {worker.number} (pid {worker.pid})", self._loop.now()
+        if self._is_closing:
+            return
+        if worker.state == "booting":
+            self._restarts.died(now, 0.0)
+            self._boots_fail = True
+            if not worker.failure:
+                worker.failure = f"a worker {words} while it started"
+                self._resources.log.error(f"{name} {words} while it started")
+            self.template_failed(worker.failure)
+        elif worker.state == "draining":
+            self._resources.log.info(f"{name} {words}, as asked")
+        else:
+            self._restarts.died(now, now - worker.ready_at)
+            self._resources.log.warning(f"{name} {words}")
+        self._fill()
+
+    def _forget(self, worker: Worker) -> None:
+        del self.workers[worker.number]
+        _stop_timer(worker)
+        worker.line.close()
+        os.close(worker.scoreboard_fd)
+        _close_ends(worker)
+        self._slots.append(worker.slot)
+
+    def _set_reason(self, reason: str) -> None:
+        if reason != self.reason:
+            self.reason = reason
+            self._fronts.tell_all(messages.APP_STATE, (self.index, reason))
+
+    # Stop and status
+
+    def close(self) -> None:
+        """Have all workers finish and end."""
+        self._is_closing = True
+        if self._fill_timer is not None:
+            self._fill_timer.cancel()
+        for worker in self.workers.values():
+            _stop_timer(worker)
+            if worker.template is None:
+                worker.line.send(messages.pack_values(messages.STOP, ()))
+        self._keeper.close()
+
+    def kill(self) -> list[str]:
+        """Kill what can be killed now; return it in words.
+
+        Workers of a killed template come to us when it was waited for, and are killed by the next call.
+        """
+        self.close()
+        killed = self._keeper.kill()
+        for worker in self.workers.values():
+            if worker.template is None and child.kill(worker.pid):
+                killed.append(f"worker {worker.number} of {self.app.name} (pid {worker.pid})")
+        return killed
+
+    @property
+    def is_gone(self) -> bool:
+        return self._keeper.is_gone and not self.workers
+
+    @property
+    def is_settled(self) -> bool:
+        """Has it a worker that every front can use, or has its first start failed?"""
+        fronts = self._fronts.connected()
+        return bool(self.reason) or any(
+            worker.state == "ready" and worker.ready_fronts >= fronts for worker in self.workers.values()
+        )
+
+    def facts(self) -> dict[str, Any]:
+        workers = [
+            {"worker": worker.number, "slot": worker.slot, "pid": worker.pid, "state": worker.state}
+            for worker in self.workers.values()
+            if worker.pid
+        ]
+        # How many were started beyond those that run and those that the number of workers asks for.
+        restarts = max(0, self._forked - self.app.workers)
+        return {"name": self.app.name, "release": "-", "reason": self.reason, "restarts": restarts, "workers": workers}
+
+
+def _front_pairs() -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return data and control ends for a front, and the same for the worker."""
+    data_front, data_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    control_front, control_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    return (data_front.detach(), control_front.detach()), (data_worker.detach(), control_worker.detach())
+
+
+def _close_ends(worker: Worker) -> None:
+    for ends in worker.front_ends.values():
+        _close_all([*ends])
+    worker.front_ends.clear()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
+
+
+def _stop_timer(worker: Worker) -> None:
+    if worker.boot_timer is not None:
+        worker.boot_timer.cancel()
+        worker.boot_timer = None

@@ -1,0 +1,240 @@
+"""One application's template: started, retired, replaced when it dies.
+
+I/O: through ``child`` and ``loop``. Invariant: at most one template of an app takes orders; others only still exist
+to be waited for. Knows nothing of workers but to pass on what is said of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pyserve.config.model import App
+from pyserve.master import child
+from pyserve.master.child import Template
+from pyserve.master.loop import Line, Loop, Timer
+from pyserve.master.policy import Restarts
+from pyserve.master.resources import Resources
+from pyserve.net.channels import MessageChannel
+from pyserve.wire import messages
+from pyserve.wire.frames import WireError
+
+TemplateCommand = Callable[[str, str, int], list[str]]
+"""Interpreter, name of the app, descriptor of the channel -> command."""
+CLOSED_BUT_ALIVE_S = 2.0
+MAX_TEXT_BYTES = 64 * 1024
+
+
+class TemplateEvents(Protocol):
+    """What the pool wants to know."""
+
+    def template_ready(self) -> None: ...
+    def template_forked(self, worker: int, pid: int) -> None: ...
+    def template_exited(self, worker: int, status: int) -> None: ...
+    def template_failed(self, reason: str) -> None: ...  # it never became ready; another will be tried
+    def template_ended(self, template: Template) -> None: ...  # its workers, if any, are ours now
+
+
+class TemplateKeeper:
+    def __init__(
+        self, loop: Loop, resources: Resources, app: App, command: TemplateCommand, events: TemplateEvents
+    ) -> None:
+        self._loop = loop
+        self._resources = resources
+        self._app = app
+        self._command = command
+        self._events = events
+        self._preload = app.preload
+        self._restarts = Restarts()
+        self._start_timer: Timer | None = None
+        self._retired: dict[int, Template] = {}
+        self._is_closing = False
+        self._last_text = ""
+        self.current: Template | None = None
+        self.starts = 0
+
+    @property
+    def is_ready(self) -> bool:
+        return self.current is not None and self.current.is_ready
+
+    @property
+    def is_gone(self) -> bool:
+        return self.current is None and not self._retired
+
+    def start(self) -> None:
+        """Exec a template; a failure is told, and tried again later."""
+        if self._is_closing or self.current is not None:
+            return
+        app = self._app
+        env = {**os.environ, **dict(app.env)}
+        env.pop("__PYVENV_LAUNCHER__", None)  # macOS: would make every interpreter take itself for ours
+        channel, theirs = MessageChannel.pair()
+        with theirs:
+            command = self._command(app.python, app.name, theirs.fileno())
+            try:
+                pid = child.start(command, theirs.fileno(), self._resources.error_fd, cwd=app.root, env=env)
+            except (OSError, ValueError) as error:
+                channel.close()
+                self._failed(self._missing(error))
+                return
+        self.starts += 1
+        template: Template = Template(
+            pid,
+            Line(
+                self._loop,
+                channel,
+                lambda kind, payload: self._heard(template, kind, payload),
+                lambda why: self._line_ended(template, why),
+            ),
+            self._loop.now(),
+            self._preload,
+        )
+        self.current = template
+        template.boot_timer = self._loop.after(app.startup_timeout_s, lambda: self._too_slow(template))
+        template.line.send(messages.pack_values(messages.SPEC, (self._spec(),)))
+
+    def _spec(self) -> dict[str, object]:
+        app, server = self._app, self._resources.config.server
+        return {
+            "name": app.name,
+            "module": app.module,
+            "attribute": app.attribute,
+            "type": app.type,
+            "factory": app.factory,
+            "root": app.root,
+            "threads": app.threads,
+            "concurrency": app.concurrency,
+            "preload": self._preload,
+            "fronts": server.fronts,
+            "grace_s": server.graceful_timeout_s,
+        }
+
+    def _missing(self, error: Exception) -> str:
+        """Return why the interpreter could not be started; in the words of the config's check if that saw it."""
+        prefix = f"app.{self._app.name}."
+        known = [p.message for p in self._resources.config.surroundings if p.key.startswith(prefix)]
+        if known:
+            return known[0]
+        filename = getattr(error, "filename", None) or self._app.python
+        return f"{filename}: {getattr(error, 'strerror', None) or error}"
+
+    def _heard(self, template: Template, kind: int, payload: bytes) -> None:
+        log, name = self._resources.log, self._app.name
+        if kind == messages.FORKED:
+            self._events.template_forked(*messages.forked(payload))
+        elif kind == messages.EXITED:
+            self._events.template_exited(*messages.exited(payload))
+        elif kind == messages.TEMPLATE_READY:
+            template.is_ready = True
+            self._stop_timer(template)
+            self._events.template_ready()
+        elif kind == messages.PRELOAD_DROPPED:
+            # It starts itself afresh and says TEMPLATE_READY then; its successors need not try again.
+            log.warning(f"app {name}: preload is off: {text_of(payload)}")
+            self._preload = False
+        elif kind == messages.PRELOAD_FAILED:
+            text = text_of(payload)
+            if text != self._last_text:
+                log.error(f"app {name}: could not be imported:\n{text}")
+            self._last_text = text
+            self._retire(template)
+            self._failed(last_line(text))
+        else:
+            raise WireError(f"message {kind} from a template")
+
+    def _line_ended(self, template: Template, why: str) -> None:
+        """Normally it is about to be waited for; one that broke the rules, or only closed its channel, is of no use."""
+        if why:
+            self._resources.log.error(f"app {self._app.name}: template (pid {template.pid}): {why}; killed")
+            child.kill(template.pid)
+        else:
+            self._loop.after(CLOSED_BUT_ALIVE_S, lambda: self._kill_if_current(template))
+
+    def _kill_if_current(self, template: Template) -> None:
+        if self.current is template and not self._is_closing:
+            child.kill(template.pid)
+
+    def _too_slow(self, template: Template) -> None:
+        self._resources.log.error(
+            f"app {self._app.name}: the template (pid {template.pid}) was not ready within "
+            f"{self._app.startup_timeout_s:g} s (startup_timeout); killed"
+        )
+        child.kill(template.pid)
+
+    def _retire(self, template: Template) -> None:
+        """Take no more from it: it ends by itself when its channel closes."""
+        self._stop_timer(template)
+        template.line.close()
+        self._retired[template.pid] = template
+        self.current = None
+
+    @staticmethod
+    def _stop_timer(template: Template) -> None:
+        if template.boot_timer is not None:
+            template.boot_timer.cancel()
+            template.boot_timer = None
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """A child was waited for; return False if it was no template of this app."""
+        if self._retired.pop(pid, None) is not None:
+            return True
+        template = self.current
+        if template is None or template.pid != pid:
+            return False
+        # What it still said may retire it, when the import failed and it left by itself.
+        template.line.drain()
+        if self._retired.pop(pid, None) is not None:
+            return True
+        self._stop_timer(template)
+        template.line.close()
+        self.current = None
+        self._events.template_ended(template)
+        words = child.exit_words(status)
+        if self._is_closing:
+            return True
+        if template.is_ready:
+            self._resources.log.warning(f"app {self._app.name}: template (pid {pid}) {words}; its workers go on")
+            self._again(self._loop.now() - template.started_at)
+        else:
+            self._failed(f"{self._app.python} did not start: {words}; the error log may say more")
+        return True
+
+    def _failed(self, reason: str) -> None:
+        self._resources.log.error(f"app {self._app.name}: {reason}")
+        self._again(0.0)
+        self._events.template_failed(reason)
+
+    def _again(self, lived_s: float) -> None:
+        now = self._loop.now()
+        self._start_timer = self._loop.after(self._restarts.died(now, lived_s) - now, self.start)
+
+    def send(self, kind: int, values: tuple[int, ...], descriptors: Sequence[int] = ()) -> None:
+        if self.current is not None:
+            self.current.line.send(messages.pack_values(kind, values, len(descriptors)), descriptors)
+
+    def close(self) -> None:
+        """Tell it to end its workers and itself; it is still to be waited for."""
+        self._is_closing = True
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+        if self.current is not None:
+            self._stop_timer(self.current)
+            self.current.line.close()
+
+    def kill(self) -> list[str]:
+        """Kill what still runs; return what that was, in words."""
+        templates = [*self._retired.values(), *([self.current] if self.current is not None else [])]
+        killed = [template for template in templates if child.kill(template.pid)]
+        return [f"template of {self._app.name} (pid {template.pid})" for template in killed]
+
+
+def text_of(payload: bytes) -> str:
+    """Return a text that another process sent, cut to a length that a log bears."""
+    return payload[:MAX_TEXT_BYTES].decode("utf-8", "replace")
+
+
+def last_line(text: str) -> str:
+    """Return the line of a traceback that says what happened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "it said nothing"
