@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from pyserve.config.model import App
 from pyserve.config.problems import Path, Place, show
@@ -26,8 +25,7 @@ MAX_THREADS = 128
 _ENTRY_EXPECTED = 'expected "module:attribute", as "shop.wsgi:application"'
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(NamedTuple):
     """Something outside the file that a key needs. ``kind``: folder, file, python, venv, log, spool, user."""
 
     kind: str

@@ -10,8 +10,7 @@ Several documents are merged by name: an app or site may stand in any of them, b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from pyserve.config.apps import Expectation, decode_app
 from pyserve.config.model import AccessLog, App, Config, ErrorLog, Limits, Listener, Log, Server, Site
@@ -34,8 +33,7 @@ _LOG_LATER = ("slow",)
 MAX_FRONTS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What decode has to know about the machine and the process."""
 
     python: str
@@ -46,8 +44,7 @@ class Facts:
     spool_dir: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     config: Config
     """Worth something only if ``problems`` has none of form. ``files`` and ``surroundings`` are left empty."""
     expectations: tuple[Expectation, ...]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pyserve.config.apps import Expectation
 from pyserve.config.model import Files, Handler, Redirect, Respond, RunApp
@@ -24,8 +24,7 @@ _FIELD_TEXT = re.compile(r"[\x20-\x7e]*")
 _URI_TEXT = re.compile(r"[\x21-\x7e]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """What a handler stands behind. ``kind``: site, exact, prefix, regex, or unknown after a problem.
 
     ``literal``: the path of an exact route, or the prefix without ``/*``. ``has_rest``: ``{rest}`` means something.
@@ -51,17 +50,22 @@ def decode_handler(
     _check_modifiers(table, pattern, given)
     if len(given) > 1:
         table.problem(f"one handler is expected, not {len(given)}: {', '.join(given)}", given[1])
-        return None
     if not given:
         if not is_optional and not any(key in table for key in LATER_HANDLERS):
             table.problem("no handler: expected one of files, app, redirect, respond")
         return None
-    handler = given[0]
-    if handler == "files":
-        return _files(table, pattern, expectations)
-    if handler == "app":
-        return _app(table, pattern, apps)
-    return _redirect(table, pattern) if handler == "redirect" else _respond(table)
+    # All that are given are looked at: each may have problems of its own.
+    handler: Handler | None = None
+    for key in given:
+        if key == "files":
+            handler = _files(table, pattern, expectations)
+        elif key == "app":
+            handler = _app(table, pattern, apps)
+        elif key == "redirect":
+            handler = _redirect(table, pattern)
+        else:
+            handler = _respond(table)
+    return handler
 
 
 def _check_modifiers(table: Table, pattern: Pattern, given: list[str]) -> None:

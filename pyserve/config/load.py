@@ -12,8 +12,8 @@ import stat
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from pyserve.config import places
 from pyserve.config.apps import Expectation
@@ -27,8 +27,7 @@ _MAX_REFERENCED_BYTES = 1024 * 1024
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """``config`` is worth something only without problems of form, but for apps and sites that no problem names."""
 
     config: Config
@@ -38,20 +37,20 @@ class Loaded:
 
 
 def load(paths: Sequence[str]) -> Config:
-    """Return the configuration in files and folders of ``*.toml``, merged. Raises ``ConfigError`` for those of form."""
+    """Return the configuration in files and folders of ``*.toml``. Raises ``ConfigError`` for problems of form."""
     return _checked(read(paths))
 
 
 def from_tree(tree: Mapping[str, Any], *, folder: str = "", name: str = "config") -> Config:
     """Return the configuration that a tree as of a site.toml describes. Raises ``ConfigError`` for problems of form.
 
-    ``folder``: what relative paths are relative to, by default the working directory. ``name``: for the file, in messages.
+    ``folder``: what relative paths are relative to, by default the working directory. ``name``: of it, for messages.
     """
     return _checked(read_tree(tree, folder=folder, name=name))
 
 
 def read(paths: Sequence[str]) -> Loaded:
-    """As ``load``, with the problems beside the configuration. Raises ``ConfigError`` if a file can't be read at all."""
+    """As ``load``, with the problems beside the configuration. Raises ``ConfigError`` if a file can't be read."""
     problems: list[Problem] = []
     documents = []
     seen: dict[str, str] = {}
@@ -77,7 +76,7 @@ def read_tree(tree: Mapping[str, Any], *, folder: str = "", name: str = "config"
 
 
 def tree_for(target: str, listen: Sequence[str] = (), workers: int | None = None) -> dict[str, Any]:
-    """Return the tree for ``run module:attr`` or ``run ./folder``: one default site. ``ValueError`` if it is neither."""
+    """Return the tree for ``run module:attr`` or ``run ./folder``: one default site. ``ValueError`` if neither."""
     tree: dict[str, Any] = {}
     if listen:
         tree["server"] = {"http": list(listen)}
@@ -112,7 +111,7 @@ def admin_candidates(paths: Sequence[str]) -> list[str]:
         server = document.tree.get("server")
         if isinstance(server, Mapping) and "admin" in server:
             # Only this key is decoded: what is wrong elsewhere is none of our business here.
-            alone = replace(document, tree={"server": {"admin": server["admin"]}})
+            alone = document._replace(tree={"server": {"admin": server["admin"]}})
             admin = _decode([alone], lambda http: "", ()).config.server.admin
             return [admin] if admin else []
     return places.admin_candidates(places.server_name(paths))

@@ -78,7 +78,7 @@ def _plain(stem: str) -> str:
 
 def _checksum(text: str) -> str:
     data = text.encode("utf-8", "surrogateescape")
-    # Two 32-bit sums: not against malice (the folder is the user's own), only against two files sharing a name by chance.
+    # Not against malice (the folder is the user's own), only against two files sharing a name by chance.
     return f"{zlib.crc32(data):08x}{zlib.adler32(data[::-1]):08x}"
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyserve.errors import Problem
 
@@ -20,8 +19,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_SHOWN_CHARACTERS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """One file of the configuration, or a tree given by a program (then ``text`` is empty and no line is known)."""
 
     file: str
@@ -31,14 +29,12 @@ class Document:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     document: Document
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
+class _Finding(NamedTuple):
     place: Place
     message: str
     surroundings: bool

@@ -6,6 +6,7 @@ Pure. Every function raises ``ValueError`` with what was expected, and never rep
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pyserve.config.model import Listener
 
@@ -32,6 +33,7 @@ MAX_SIZE_BYTES = 1 << 50
 MAX_UNIX_PATH_BYTES = 100
 
 
+@lru_cache(maxsize=256)  # thousands of routes, a handful of cache times
 def parse_duration_s(text: str) -> float:
     """Return seconds for "500ms", "10s", "5m", "2h", "30d" or a combination such as "1h30m"."""
     if not _DURATION.fullmatch(text):
