@@ -1,0 +1,1 @@
+"""The applications that every server under test runs."""

@@ -1,0 +1,179 @@
+"""How each server is started for an application: the exact commands and configurations, peers as their docs advise.
+
+Each function returns a ``Contender``: something that builds a ``Stack`` in an empty folder, or the reason why not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.nginx import (
+    PROXY_LOCATION,
+    UWSGI_LOCATION,
+    nginx_config,
+    nginx_program,
+    proxy_upstream,
+)
+from benchmarks.scenario import Contender, Settings
+from benchmarks.servers import REPOSITORY, Program, Stack, free_port
+from benchmarks.tools import Tools, missing_for
+
+APPS = "benchmarks.apps.hello"
+
+SITE_TOML = """[server]
+http  = "127.0.0.1:{port}"
+admin = "unix:{folder}/run/admin.sock"
+limits = {{ max_connections = 20_000 }}
+
+[log]
+access = {{ file = "{folder}/access.log", format = "combined" }}
+error  = {{ file = "-", level = "warning" }}
+"""
+
+
+def pyserve(site_toml: str, name: str = "pyserve", host: str = "bench.localhost") -> Contender:
+    """``site_toml``: what follows after server and log."""
+
+    def build(folder: Path) -> Stack:
+        port = free_port()
+        text = SITE_TOML.format(port=port, folder=folder) + site_toml
+        argv = (sys.executable, "-m", "pyserve", "-c", f"{folder}/site.toml")
+        return Stack(
+            name,
+            folder,
+            (Program(argv, folder / "pyserve.log"),),
+            port,
+            host=host,
+            configs={"site.toml": text},
+            access_logs=(folder / "access.log",),
+        )
+
+    return Contender(name, build)
+
+
+def pyserve_app(attribute: str, workers: int, threads: int = 1) -> Contender:
+    return pyserve(f"""
+[app.hello]
+entry   = "{APPS}:{attribute}"
+root    = "{REPOSITORY}"
+workers = {workers}
+threads = {threads}
+
+[site.bench]
+hosts = ["bench.localhost"]
+app   = "hello"
+""")
+
+
+Argv = tuple[str, ...]
+
+
+def uvicorn_argv(tools: Tools) -> Argv:
+    return (tools.find("uvicorn"), f"{APPS}:asgi", "--loop", "uvloop", "--http", "httptools", "--workers", "1")
+
+
+def uvicorn_alone(settings: Settings) -> Contender:
+    def argv(port: int) -> Argv:
+        address = ("--host", "127.0.0.1", "--port", str(port))
+        return (*uvicorn_argv(settings.tools), *address, "--timeout-keep-alive", "75", "--access-log")
+
+    return _alone(settings, "uvicorn", "uvicorn", argv)
+
+
+def granian_alone(settings: Settings, interface: str, workers: int) -> Contender:
+    def argv(port: int) -> Argv:
+        address = ("--host", "127.0.0.1", "--port", str(port))
+        size = ("--workers", str(workers), *(("--loop", "uvloop") if interface == "asgi" else ()))
+        target = f"{APPS}:{interface}"
+        return (settings.tools.find("granian"), "--interface", interface, *address, *size, "--access-log", target)
+
+    return _alone(settings, "granian", "granian", argv)
+
+
+def nginx_uvicorn(settings: Settings) -> Contender:
+    def backend(folder: Path) -> Argv:
+        log = "--access-log" if settings.backend_logs else "--no-access-log"
+        return (*uvicorn_argv(settings.tools), "--uds", f"{folder}/app.sock", log)
+
+    return _behind_nginx(settings, "nginx > uvicorn", "uvicorn", backend, keepalive=True)
+
+
+def nginx_gunicorn(settings: Settings, attribute: str, workers: int, kind: str = "sync", threads: int = 1) -> Contender:
+    def backend(folder: Path) -> Argv:
+        argv = (settings.tools.find("gunicorn"), f"{APPS}:{attribute}", "--bind", f"unix:{folder}/app.sock")
+        size = ("--workers", str(workers), "--worker-class", kind, "--threads", str(threads))
+        log = ("--access-logfile", f"{folder}/app-access.log") if settings.backend_logs else ()
+        return (*argv, *size, *log)
+
+    # gunicorn's sync workers close every connection, so nothing can be kept for them.
+    return _behind_nginx(settings, f"nginx > gunicorn {kind}", "gunicorn", backend, keepalive=kind != "sync")
+
+
+def nginx_uwsgi(settings: Settings, attribute: str, workers: int) -> Contender:
+    def backend(folder: Path) -> Argv:
+        # A uwsgi from PyPI has Python inside, Debian's takes it from a plugin.
+        is_packaged = settings.tools.find("uwsgi").startswith("/usr/bin/")
+        plugin = ("--plugin", "python3") if is_packaged else ()
+        argv = (settings.tools.find("uwsgi"), *plugin, "--socket", f"{folder}/app.sock", "--strict", "--master")
+        size = ("--processes", str(workers), "--need-app", "--single-interpreter", "--die-on-term", "--vacuum")
+        app = ("--pythonpath", str(REPOSITORY), "--module", f"{APPS}:{attribute}")
+        log = () if settings.backend_logs else ("--disable-logging",)
+        return (*argv, *size, *app, *log)
+
+    return _behind_nginx(settings, "nginx > uWSGI", "uwsgi", backend, keepalive=False, location=UWSGI_LOCATION)
+
+
+def nginx_files(settings: Settings, public: Path) -> Contender:
+    missing = missing_for(settings.tools, "nginx")
+    if missing:
+        return Contender("nginx", None, missing)
+
+    def build(folder: Path) -> Stack:
+        port = free_port()
+        config = nginx_config(folder, port, f"root {public};")
+        program = nginx_program(settings.tools.find("nginx"), folder)
+        logs = (folder / "nginx-access.log",)
+        return Stack("nginx", folder, (program,), port, configs={"nginx.conf": config}, access_logs=logs)
+
+    return Contender("nginx", build)
+
+
+def _alone(settings: Settings, name: str, tool: str, argv: Callable[[int], Argv]) -> Contender:
+    """A server without a front; its output is its access log."""
+    missing = missing_for(settings.tools, tool)
+    if missing:
+        return Contender(name, None, missing)
+
+    def build(folder: Path) -> Stack:
+        port, log = free_port(), folder / "output.log"
+        return Stack(name, folder, (Program(argv(port), log),), port, access_logs=(log,))
+
+    return Contender(name, build)
+
+
+def _behind_nginx(
+    settings: Settings,
+    name: str,
+    tool: str,
+    backend: Callable[[Path], Argv],
+    keepalive: bool,
+    location: str = PROXY_LOCATION,
+) -> Contender:
+    missing = missing_for(settings.tools, "nginx", tool)
+    if missing:
+        return Contender(name, None, missing)
+
+    def build(folder: Path) -> Stack:
+        port = free_port()
+        upstream = proxy_upstream(folder / "app.sock", keepalive)
+        config = nginx_config(folder, port, location, upstream)
+        programs = (
+            Program(backend(folder), folder / "app-output.log"),
+            nginx_program(settings.tools.find("nginx"), folder),
+        )
+        logs = (folder / "nginx-access.log", folder / "app-access.log", folder / "app-output.log")
+        return Stack(name, folder, programs, port, configs={"nginx.conf": config}, access_logs=logs)
+
+    return Contender(name, build)
