@@ -14,11 +14,17 @@ from pyserve.http.request import Request
 from pyserve.routing.router import Match
 
 
-class BodyReceiver(Protocol):
-    """Who takes the request's body and wants to know if the client leaves. All calls come from the transport."""
+class Receiver(Protocol):
+    """Who takes the request's body and wants to know what becomes of the client.
+
+    All calls come from the transport.
+    """
 
     def body_data(self, data: bytes) -> None: ...
     def body_end(self) -> None: ...
+    def client_half_closed(self) -> None:
+        """The client sends nothing more; it may still read the answer."""
+
     def client_gone(self) -> None:
         """The exchange is over and already logged: let go of everything."""
 
@@ -28,11 +34,15 @@ class BodyReceiver(Protocol):
 
 class Exchange(Protocol):
     request: Request
-    peer_blob: bytes
-    """``wire.codec.Peer`` of the connection, packed."""
+    over: bool
+    """True once it has ended; every call after that does nothing."""
 
-    def receive_body(self, receiver: BodyReceiver) -> None:
-        """Begin to deliver the body (100 Continue is sent by ``want_body``). Never called: the body is read and
+    @property
+    def peer_blob(self) -> bytes:
+        """``wire.codec.Peer`` of the connection, packed."""
+
+    def attach(self, receiver: Receiver) -> None:
+        """Deliver the body (if the request has one) and what becomes of the client. Not called: the body is read and
         dropped."""
 
     def want_body(self) -> None: ...  # send 100 Continue if the client waits for it
@@ -42,22 +52,25 @@ class Exchange(Protocol):
     def send(self, status: int, block: bytes, body: bytes, flags: int = 0) -> None:
         """Send a whole answer and finish. ``block``: lower-case ``name: value\\r\\n`` lines without framing fields.
 
-        To a HEAD the transport gives the same head and no byte of the body."""
+        ``flags``: HAS_DATE, HAS_SERVER, CLOSE of ``wire.codec``.
+        """
 
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
         """Begin an answer; ``length`` None = unknown (chunked, or until close for HTTP/1.0)."""
 
     def send_data(self, data: bytes) -> None: ...  # bytes beyond `length` are cut
     def send_file(self, fd: int, offset: int, count: int) -> None:
-        """Send a piece of a file after what was sent before; the fd stays the caller's until the exchange is over."""
+        """Send a piece of a file behind what was sent before; the fd stays the caller's, open until the exchange is
+        over."""
 
     @property
     def is_writable(self) -> bool: ...  # False: keep the rest until `on_writable`
-    def at_end(self, callback: Callable[[], None]) -> None:
-        """Call back once when the exchange is over, however it ended: what was lent to ``send_file`` is free again."""
+    def finish(self) -> None: ...  # fewer bytes than `length` cut the connection
+    def at_end(self, callback: Callable[[], None]) -> None: ...  # call it once the exchange is over, however it ended
+    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+        """Answer with an error page (cut, if the head is out). 5xx: ``reason`` goes to the log under an id that the
+        page has too."""
 
-    def finish(self) -> None: ...  # fewer bytes than `length` cut the connection (but HEAD)
-    def fail(self, status: int, reason: str) -> None: ...  # error page with an id, or cut if the head is out
     def abort(self) -> None: ...  # cut now
 
 

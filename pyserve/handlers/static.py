@@ -4,7 +4,7 @@ I/O: the file system, through ``open_file`` and ``file_cache``; the transport de
 nothing outside the folder, nothing hidden (a segment that begins with a dot, but ``.well-known``), nothing that is not
 a regular file; a change is seen within a second. It lists no folders.
 
-HOT: benchmarks/static.py. A hot small file costs one look-up, one look at the clock and one ``send``.
+HOT: benchmarks/files_small.py. A hot small file costs one look-up, one look at the clock and one ``send``.
 LIMIT: a path that is not hot is opened on the loop's own thread; hurts when its disk or network mount hangs.
 """
 

@@ -1,6 +1,7 @@
 """The canonical request: the one object that matching, files, environ and scope use (D3). Pure.
 
-One place makes it (``http.head``) for every protocol version; it never changes afterwards, so equal heads may share one.
+One place makes it (``http.head``) for every protocol version; it never changes afterwards, so equal heads may share
+one.
 """
 
 from __future__ import annotations

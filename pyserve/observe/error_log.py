@@ -1,7 +1,7 @@
 """The error log: one line per event, written at once. Used by the master and by fronts.
 
-I/O: one ``write`` per event to a descriptor that the master opened. A descriptor that can't be written never hurts a request: the line is
-dropped and counted.
+I/O: one ``write`` per event to a descriptor that the master opened. A descriptor that can't be written never hurts a
+request: the line is dropped and counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class ErrorLog:
         self.dropped = 0
 
     def reopen(self, fd: int) -> None:
-        """Write to another descriptor from now on (log rotation); the old one is closed unless it is a standard one."""
+        """Write to another descriptor from now on (log rotation).
+
+        The old one is closed unless it is a standard one.
+        """
         old, self._fd = self._fd, fd
         if old > 2:
             os.close(old)

@@ -1,9 +1,11 @@
 """The board: shared memory that the master makes and every front maps (D6, D12).
 
-Pure: works on any writable buffer. Each front writes only its own column, so nothing is ever lost to a race; a reader sums the
-columns. Figures survive the front that wrote them; the master clears what must not survive (in-flight counts).
+Pure: works on any writable buffer. Each front writes only its own column, so nothing is ever lost to a race; a reader
+sums the columns. Figures survive the front that wrote them; the master clears what must not survive (in-flight
+counts).
 
-Layout: per front a column of u64: FRONT_CELLS of its own, then CELLS_PER_SLOT per worker slot, then CELLS_PER_APP per app.
+Layout: per front a column of u64: FRONT_CELLS of its own, then CELLS_PER_SLOT per worker slot, then CELLS_PER_APP per
+app.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ FRONT_CELLS = 8
 IN_FLIGHT, SERVED = range(2)
 CELLS_PER_SLOT = 2
 # Cells of an app, in each front's column.
-QUEUED, = range(1)
+(QUEUED,) = range(1)
 CELLS_PER_APP = 2
 
 

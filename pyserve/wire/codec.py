@@ -1,8 +1,8 @@
 """Request heads and answer heads as payloads.
 
-Pure. A request head is one plain tuple of str, bytes, int and None in ``marshal`` version 2, which every CPython reads
-(front to worker only: the front is trusted, a worker is not). An answer head is a fixed struct and a block of lower-case
-``name: value\\r\\n`` lines, checked by the front in one pass before it goes to a client.
+Pure. A request head is one plain tuple of str, bytes, int and None in ``marshal`` version 2, which every CPython
+reads (front to worker only: the front is trusted, a worker is not). An answer head is a fixed struct and a block of
+lower-case ``name: value\\r\\n`` lines, checked by the front in one pass before it goes to a client.
 
 A request payload is two blobs: the *peer* blob is the same for every request of a connection and the *head* blob for
 every request with the same head, so the front can keep both ready.
@@ -16,7 +16,7 @@ import marshal
 import struct
 from typing import NamedTuple
 
-from .frames import WireError
+from .frames import ANSWER, WireError
 
 # Flags of REQUEST.
 HAS_BODY = 1  # BODY frames follow, the last one is BODY_LAST
@@ -25,6 +25,7 @@ MARSHAL_VERSION = 2
 
 _REQUEST = struct.Struct("<BH")
 _ANSWER = struct.Struct("<HBqI")
+_ANSWER_FRAME = struct.Struct("<IBIHBqI")
 ANSWER_FIXED_BYTES = _ANSWER.size  # 15
 
 # Flags of ANSWER.
@@ -100,6 +101,12 @@ class Answer(NamedTuple):
 
 def pack_answer(status: int, flags: int, content_length: int, block: bytes, body: bytes = b"") -> bytes:
     return _ANSWER.pack(status, flags, content_length, len(block)) + block + body
+
+
+def answer_frame(stream: int, status: int, flags: int, content_length: int, block: bytes, body: bytes = b"") -> bytes:
+    """Return a whole ANSWER frame: what ``frame(ANSWER, stream, pack_answer(...))`` returns, in one step."""
+    head = len(block)
+    return _ANSWER_FRAME.pack(15 + head + len(body), ANSWER, stream, status, flags, content_length, head) + block + body
 
 
 def unpack_answer(payload: bytes) -> tuple[int, int, int, bytes, bytes]:

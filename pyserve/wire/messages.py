@@ -2,8 +2,8 @@
 
 Pure. On the wire: ``length u32, kind u8, descriptors u8``, then ``length`` bytes. Descriptors travel beside the bytes
 (SCM_RIGHTS); each message says how many are its own, so they are matched in order whatever way the bytes were cut.
-What the master says is a marshal version 2 tuple (it is trusted by all); what is said to the master is a fixed struct and,
-for the few texts, plain bytes: the master never unmarshals.
+What the master says is a marshal version 2 tuple (it is trusted by all); what is said to the master is a fixed struct
+and, for the few texts, plain bytes: the master never unmarshals.
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""Step 5 of the request path: which worker gets the next request, and how many it may hold ahead (D11, D12).
+
+Pure: the caller passes the time and what other fronts have in flight. Slots count what runs; the queue is the
+caller's. Invariant: a request is put behind another one only while the application's measured service time is short,
+and comes back (the caller recalls it) as soon as that turns out to be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+MAX_AHEAD = 16
+AHEAD_WORK_S = 0.001
+"""Expected work that a worker may hold ahead."""
+FAST_S = 0.0005
+"""Applications slower than this get nothing ahead."""
+RECALL_AFTER_S = 0.002
+_WEIGHT = 1 / 16
+_CAP_S = 0.02
+
+
+class ServiceTime:
+    """The mean time that one request keeps one slot of a worker busy, as the front sees it.
+
+    Measured between answers of the same worker, so that it costs one subtraction per batch of answers. Unknown counts
+    as slow.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = 0.005
+
+    def observe(self, elapsed_s: float, answers: int) -> None:
+        """``elapsed_s``: since this worker's last batch, or since it was given work when idle."""
+        sample = min(elapsed_s / answers, _CAP_S)
+        weight = _WEIGHT if answers == 1 else min(0.5, _WEIGHT * answers)
+        self.seconds += (sample - self.seconds) * weight
+
+    def ahead(self) -> int:
+        """How many requests a worker may hold beyond what it runs."""
+        if self.seconds >= FAST_S:
+            return 0
+        return min(MAX_AHEAD, int(AHEAD_WORK_S / max(self.seconds, 1e-6)))
+
+
+class Seat:
+    """A worker as dispatch sees it.
+
+    ``slots`` it has, ``outstanding`` it holds from this front, ``elsewhere`` from others.
+    """
+
+    __slots__ = ("elsewhere", "is_open", "outstanding", "slots")
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.outstanding = 0
+        self.elsewhere = 0
+        self.is_open = False
+        """Ready, and neither draining nor gone."""
+
+
+S = TypeVar("S", bound=Seat)
+
+
+def choose(seats: Iterable[S], ahead: int) -> S | None:
+    """Return the least busy open seat with room for one more (slots, then ``ahead``), or None if there is none."""
+    best: S | None = None
+    least = 1 << 30
+    for seat in seats:
+        if seat.is_open:
+            load = seat.outstanding + seat.elsewhere
+            if load < least and load < seat.slots + ahead:
+                best = seat
+                least = load
+    return best

@@ -1,0 +1,65 @@
+"""Put a front's objects together from a snapshot of the config. I/O: none; nothing is opened here."""
+
+from __future__ import annotations
+
+from pyserve.config import model
+from pyserve.errors import MisuseError
+from pyserve.handlers.app import AppHandler, wire_head
+from pyserve.handlers.file_cache import FileCache
+from pyserve.handlers.interface import Handler
+from pyserve.handlers.pool import Pool, Reports, Timers
+from pyserve.handlers.redirect import RedirectHandler
+from pyserve.handlers.respond import RespondHandler
+from pyserve.handlers.static import StaticHandler
+from pyserve.http.head import HeadParser
+from pyserve.routing.router import Router
+from pyserve.wire.board import Board
+
+
+def build_parser(name: str) -> HeadParser:
+    """Only the parser that is asked for is imported."""
+    if name == "h11":
+        from pyserve.http.h1_h11 import parse_head
+    else:
+        from pyserve.http.h1_httptools import parse_head
+    return parse_head
+
+
+def build_pools(config: model.Config, front: int, board: Board, timers: Timers, reports: Reports) -> list[Pool]:
+    """One pool per app, in the order of the config."""
+    limits = config.server.limits
+    return [
+        Pool(
+            app.name,
+            index,
+            threads=app.threads,
+            concurrency=app.concurrency,
+            timeout_s=app.timeout_s,
+            queue_size=app.queue_size,
+            queue_timeout_s=app.queue_timeout_s,
+            spool_dir=limits.spool_dir,
+            spool_bytes=limits.response_spool_bytes,
+            wire_head=wire_head,
+            front=front,
+            board=board,
+            timers=timers,
+            reports=reports,
+        )
+        for index, app in enumerate(config.apps)
+    ]
+
+
+def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache) -> Router[Handler]:
+    def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
+        match handler:
+            case model.Files():
+                return StaticHandler(handler, files)
+            case model.RunApp(app, mount):
+                return AppHandler(pools[app], mount)
+            case model.Redirect():
+                return RedirectHandler(handler)
+            case model.Respond():
+                return RespondHandler(handler)
+        raise MisuseError(f"no handler for {handler!r}")
+
+    return Router(config.sites, build)

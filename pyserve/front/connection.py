@@ -1,0 +1,505 @@
+"""Steps 3 and 6 of the request path: one HTTP/1 connection, the only thing that reads from and writes to its client.
+
+I/O: a transport of the event loop (D1: callbacks, no tasks) and, for files, ``sendfile`` on a duplicate of its
+descriptor. Holds one exchange at a time; what is pipelined behind it stays unread. Deadlines are only stored here;
+``deadlines`` sweeps them.
+
+HOT: ``data_received`` to ``exchange_over`` is every request (benchmarks/hello_asgi.py, files_small.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections import deque
+from typing import NamedTuple
+
+from pyserve.errors import Fate, RequestError
+from pyserve.front.context import Context
+from pyserve.front.exchange import Exchange
+from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
+from pyserve.http.request import Request
+from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
+from pyserve.net.sendfile import FileSender
+from pyserve.wire.codec import Peer, pack_peer
+
+# Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest.
+IDLE, HEAD, BODY, RUN, LINGER, CLOSING = range(6)
+
+HIGH_WATER = 64 * 1024
+MAX_PIPELINED_BYTES = 64 * 1024
+DROP_BODY_BYTES = 256 * 1024
+"""After an early answer.
+
+How much of the unread body is read on, so that the client sees the answer and not a reset.
+"""
+LINGER_S = 2.0
+
+
+class _FilePiece(NamedTuple):
+    fd: int
+    offset: int
+    length: int
+
+
+class Connection(asyncio.Protocol):
+    __slots__ = (
+        "_dropped",
+        "_has_eof",
+        "_is_advancing",
+        "_is_paused",
+        "_is_reading_paused",
+        "_mark",
+        "_outputs",
+        "_peer_blob",
+        "_reader",
+        "_sender",
+        "client",
+        "context",
+        "deadline",
+        "exchange",
+        "must_close",
+        "phase",
+        "transport",
+        "written",
+    )
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.exchange: Exchange | None = None
+        self.must_close = False
+        self.client = b"-"
+        self.phase = HEAD
+        self.deadline = context.now + context.limits.head_timeout_s
+        self.written = 0  # bytes given to the transport or taken by the kernel
+        self._mark = 0  # how many of them were gone at the last sweep
+        self._reader: Reader | None = None
+        self._sender: FileSender | None = None
+        self._outputs: deque[bytes | _FilePiece] | None = None
+        self._is_paused = False
+        self._is_reading_paused = False
+        self._is_advancing = False
+        self._has_eof = False
+        self._dropped = 0
+        self._peer_blob = b""
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        context = self.context
+        if len(context.connections) >= context.limits.max_connections:
+            transport.abort()
+            return
+        context.connections.add(self)
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            self.client = name[0].encode()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.context.connections.discard(self)
+        self._close_sender()
+        self._reader = None
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_left()
+
+    def data_received(self, data: bytes) -> None:
+        if self.phase >= LINGER:
+            self._drop(len(data))
+            return
+        if self._reader is None:
+            if self.exchange is None:
+                request = self.context.heads.get(data)
+                if request is not None:
+                    self._begin(request)
+                    return
+            context = self.context
+            self._reader = Reader(context.read_head, context.limits.max_head_bytes, context.limits.max_headers)
+            if self.exchange is not None:
+                self._reader.skip_message()  # the one that came from the memo has no body
+        self._reader.receive_data(data)
+        if self.exchange is None or not self.exchange.body_is_read:
+            self._advance()
+        if self._reader is not None and self._reader.buffered > MAX_PIPELINED_BYTES:
+            self._pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more; what it sent whole is still answered."""
+        self._has_eof = True
+        exchange = self.exchange
+        if exchange is None:
+            return False
+        if exchange.receiver is not None:
+            exchange.receiver.client_half_closed()
+        if not exchange.body_is_read:
+            self._advance()
+        return True
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._outputs is not None:
+            self._send_outputs()
+        elif self.exchange is not None and self.exchange.receiver is not None:
+            self.exchange.receiver.on_writable()
+
+    # Reading.
+
+    @property
+    def peer_blob(self) -> bytes:
+        if not self._peer_blob:
+            self._peer_blob = pack_peer(_peer(self.transport))
+        return self._peer_blob
+
+    def _advance(self) -> None:
+        """Take events from the reader until it needs more bytes or the exchange needs time."""
+        reader = self._reader
+        if reader is None or self._is_advancing:
+            return
+        self._is_advancing = True
+        try:
+            while True:
+                exchange = self.exchange
+                if exchange is not None and (exchange.body_is_read or exchange.body_is_paused):
+                    break
+                event = reader.next_event()
+                if event is NEED_DATA:
+                    self._wait_for_client(reader)
+                    break
+                if isinstance(event, bytes):
+                    if exchange is not None:
+                        self.deadline = self.context.now + self.context.limits.body_timeout_s
+                        exchange.waits_for_continue = False
+                        if exchange.receiver is not None:
+                            exchange.receiver.body_data(event)
+                    else:
+                        self._drop(len(event))
+                elif event is END_OF_MESSAGE:
+                    if exchange is not None:
+                        exchange.body_is_read = True
+                        self.phase = RUN
+                        if exchange.receiver is not None and exchange.request.has_body:
+                            exchange.receiver.body_end()
+                    else:
+                        reader.start_next_message()
+                        if reader.is_between_messages:
+                            self._become_idle()
+                            break
+                else:
+                    assert isinstance(event, Request)
+                    self._begin(event)
+                if self._reader is not reader or self.phase >= LINGER:
+                    break
+        except RequestError as error:
+            self._refuse(error)
+        finally:
+            self._is_advancing = False
+
+    def _wait_for_client(self, reader: Reader) -> None:
+        if self._has_eof:
+            self.abort()  # half a message is no request
+        elif self.exchange is None and self.phase == IDLE and reader.buffered:
+            self.phase = HEAD
+            self.deadline = self.context.now + self.context.limits.head_timeout_s
+
+    def _begin(self, request: Request) -> None:
+        """Route a request and hand it to its handler."""
+        context = self.context
+        exchange = self.exchange = Exchange(self, request)
+        has_body = request.has_body
+        if has_body:
+            self.phase = BODY
+            self.deadline = context.now + context.limits.body_timeout_s
+        else:
+            self.phase = RUN
+            exchange.body_is_read = self._reader is None
+        try:
+            match = request.memo.get("match")
+            if match is None:
+                match = request.memo["match"] = context.router.find(request.host, request.path)
+            if has_body:
+                limit = match.site.max_body_bytes  # type: ignore[attr-defined]
+                assert self._reader is not None
+                self._reader.allow_body(context.limits.max_body_bytes if limit is None else limit)
+            match.handler.handle(exchange, match)  # type: ignore[attr-defined]
+        except RequestError as error:
+            if error.fate is not Fate.KEEP:
+                self.must_close = True
+            exchange.fail(error.status, error.reason)
+        except Exception:
+            # Our own bug: this request fails, the front serves on.
+            exchange.fail(500, f"internal error\n{traceback.format_exc()}")
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer bytes that are no acceptable request, then close: nothing after them can be trusted."""
+        self.must_close = True
+        exchange = self.exchange
+        if exchange is not None and not exchange.over:
+            if exchange.status:
+                self.abort()
+                return
+            exchange.will_close = True
+            receiver = exchange.receiver
+            exchange.receiver = None
+            exchange.fail(error.status, error.reason)
+            if receiver is not None:
+                receiver.client_gone()
+            return
+        if self.phase == BODY:  # the rest of a body whose request was answered long ago
+            self.abort()
+            return
+        context = self.context
+        body = error_page(error.status, "")
+        self.write(
+            b"%b%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (STATUS_LINES[error.status], ERROR_BLOCK, context.common[0], len(body), body)
+        )
+        if context.access is not None and context.sink is not None:
+            context.sink.write(context.access.line(self.client, None, error.status, len(body), 0.0))
+        context.error_log.debug(f"refused {self.client.decode()}: {error.status} {error.reason}")
+        self._linger()
+
+    def _drop(self, count: int) -> None:
+        """Count bytes that nobody wants; past the limit the connection ends."""
+        self._dropped += count
+        if self._dropped > DROP_BODY_BYTES:
+            if self.phase >= LINGER:
+                self.abort()
+            else:
+                self._linger()
+
+    def pause_body(self) -> None:
+        self._pause_reading()
+
+    def resume_body(self) -> None:
+        self._resume_reading()
+        if self.phase == BODY:
+            self.deadline = self.context.now + self.context.limits.body_timeout_s
+        self._advance()
+
+    def _pause_reading(self) -> None:
+        if not self._is_reading_paused and not self.transport.is_closing():
+            self._is_reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and not self.transport.is_closing():
+            self._is_reading_paused = False
+            self.transport.resume_reading()
+
+    # Writing.
+
+    @property
+    def is_writable(self) -> bool:
+        return not self._is_paused and self._outputs is None
+
+    @property
+    def has_file_pending(self) -> bool:
+        return self._outputs is not None
+
+    def write(self, data: bytes) -> None:
+        if self._outputs is not None:
+            self._outputs.append(data)
+        else:
+            self.written += len(data)
+            self.transport.write(data)
+
+    def write_file(self, before: bytes, fd: int, offset: int, count: int, after: bytes) -> None:
+        """Send ``before``, a piece of a file, and ``after``, in this order behind everything written so far."""
+        is_first = self._outputs is None
+        if self._outputs is None:
+            self._outputs = deque()
+        if before:
+            self._outputs.append(before)
+        self._outputs.append(_FilePiece(fd, offset, count))
+        if after:
+            self._outputs.append(after)
+        if is_first:
+            self._send_outputs()
+
+    def _send_outputs(self) -> None:
+        """Send what is queued, as long as the kernel takes it; then wait for room on the duplicate descriptor."""
+        outputs = self._outputs
+        transport = self.transport
+        if outputs is None or transport.is_closing():
+            return
+        if transport.get_write_buffer_size():
+            # sendfile would overtake what the transport still holds: be told when that is empty.
+            transport.set_write_buffer_limits(0)
+            return
+        try:
+            if self._sender is None:
+                self._sender = FileSender(transport.get_extra_info("socket").fileno())
+            sender = self._sender
+            while outputs:
+                output = outputs[0]
+                if isinstance(output, bytes):
+                    sent = sender.send_bytes(output, len(outputs) > 1)
+                    self.written += sent
+                    if sent < len(output):
+                        outputs[0] = output[sent:]
+                        break
+                else:
+                    sent_or_none = sender.send_file(*output)
+                    if sent_or_none is None:
+                        break
+                    if sent_or_none == 0:  # the file has shrunk: the promised length can't be kept
+                        self.abort()
+                        return
+                    self.written += sent_or_none
+                    exchange = self.exchange
+                    if exchange is not None:
+                        exchange.sent_bytes += sent_or_none
+                    if sent_or_none < output.length:
+                        outputs[0] = _FilePiece(output.fd, output.offset + sent_or_none, output.length - sent_or_none)
+                        break
+                outputs.popleft()
+            if outputs:
+                self.context.loop.add_writer(sender.fileno(), self._send_outputs)
+                return
+            self.context.loop.remove_writer(sender.fileno())
+        except OSError:
+            self.abort()
+            return
+        self._outputs = None
+        transport.set_write_buffer_limits(HIGH_WATER)
+        if self.exchange is not None:
+            self.exchange.files_sent()
+
+    # Ends.
+
+    def exchange_over(self, exchange: Exchange) -> None:
+        """The exit door of an exchange: close, read on, or serve what is pipelined behind it."""
+        self.exchange = None
+        reader = self._reader
+        if exchange.will_close or self.must_close:
+            self.must_close = True
+            if exchange.body_is_read or not exchange.request.has_body or self._has_eof:
+                self._close()
+            else:
+                self._linger()
+            return
+        if reader is None:
+            self._become_idle()
+            return
+        if not exchange.body_is_read:
+            if exchange.waits_for_continue:
+                # Nobody can know whether the client will send the body now: the next bytes could be either.
+                self._linger()
+                return
+            self._dropped = 0
+            self.phase = BODY
+            self.deadline = self.context.now + self.context.limits.body_timeout_s
+            self._resume_reading()
+            self._advance()
+            return
+        reader.start_next_message()
+        if reader.is_between_messages:
+            self._become_idle()
+            return
+        self.phase = HEAD
+        self.deadline = self.context.now + self.context.limits.head_timeout_s
+        self._resume_reading()
+        if not self._is_advancing:
+            self.context.loop.call_soon(self._advance)
+
+    def _become_idle(self) -> None:
+        self._reader = None
+        if self._has_eof:
+            self._close()
+            return
+        self.phase = IDLE
+        context = self.context
+        self.deadline = context.now + context.limits.keepalive_timeout_s
+        if self._is_reading_paused:
+            self._resume_reading()
+
+    def _close(self) -> None:
+        """Close gracefully: what was written still goes out."""
+        self.phase = CLOSING
+        self._close_sender()
+        self.transport.close()
+
+    def _linger(self) -> None:
+        """Tell the client that nothing more comes, read on for a moment, so that it sees the answer (RFC 9112 §9.6)."""
+        self.phase = LINGER
+        self.deadline = self.context.now + LINGER_S
+        self._dropped = 0
+        self._resume_reading()
+        if self._has_eof or self.transport.is_closing():
+            self._close()
+        elif self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def abort(self) -> None:
+        """Cut now. An exchange that is not over yet hears of it by ``connection_lost``."""
+        self._close_sender()
+        self.transport.abort()
+
+    def _close_sender(self) -> None:
+        self._outputs = None
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            self.context.loop.remove_writer(sender.fileno())
+            sender.close()
+
+    # Deadlines.
+
+    def sweep(self, now: float) -> None:
+        """Called every 250 ms: act on what is overdue."""
+        phase = self.phase
+        if phase == IDLE:
+            if self._sender is not None:
+                self._close_sender()  # an idle connection holds one descriptor, not two
+            if now >= self.deadline:
+                self._close()
+        elif phase in (RUN, CLOSING):
+            self._check_progress(now)
+        elif phase == BODY and self.exchange is not None and self.exchange.body_is_paused:
+            self._check_progress(now)  # it is not the client that is slow with the body
+        elif phase == LINGER and self.transport.get_write_buffer_size():
+            self._check_progress(now)
+        elif now < self.deadline:
+            pass
+        elif phase == HEAD:
+            if self._reader is not None and self._reader.buffered:
+                self._refuse(RequestError(408, "the head took too long"))
+            else:
+                self._close()
+        elif phase == BODY and self.exchange is not None:
+            self._refuse(RequestError(408, "the body took too long"))
+        else:
+            self.abort()
+
+    def _check_progress(self, now: float) -> None:
+        """Cut a client that has taken nothing for ``write_timeout``."""
+        unsent = self.transport.get_write_buffer_size()
+        gone = self.written - unsent
+        if gone != self._mark or (not unsent and self._outputs is None):
+            self._mark = gone
+            self.deadline = now + self.context.limits.write_timeout_s
+        elif now >= self.deadline:
+            self.abort()
+
+    def drain(self) -> None:
+        """Finish what runs and take nothing new; an idle client gets a moment for a request already on its way."""
+        self.must_close = True
+        if self.phase == IDLE:
+            self.deadline = min(self.deadline, self.context.now + 1.0)
+        elif self.phase == HEAD and self._reader is None:
+            self._close()
+
+
+def _peer(transport: asyncio.Transport) -> Peer:
+    client = transport.get_extra_info("peername")
+    server = transport.get_extra_info("sockname")
+    return Peer(
+        (client[0], client[1]) if isinstance(client, tuple) else None,
+        (server[0], server[1]) if isinstance(server, tuple) else (os.fsdecode(server or ""), None),
+        "http",
+    )

@@ -1,0 +1,96 @@
+"""What all connections of a front share: configuration, clocks, memo, logs, counters.
+
+I/O: none of its own; it holds the objects that have it. A reload swaps values in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from pyserve.config.model import Limits
+from pyserve.handlers.interface import Handler
+from pyserve.http.head import HeadParser, make_request
+from pyserve.http.request import Request
+from pyserve.observe.access_log import AccessLog
+from pyserve.observe.error_log import ErrorLog
+from pyserve.observe.sink import LineSink
+from pyserve.routing.router import Router
+from pyserve.wire.codec import HAS_DATE, HAS_SERVER
+
+if TYPE_CHECKING:
+    from pyserve.front.connection import Connection
+
+MEMO_HEADS = 2048
+MEMO_HEAD_BYTES = 2048
+
+
+class Context:
+    """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
+
+    __slots__ = (
+        "access",
+        "common",
+        "connections",
+        "error_log",
+        "heads",
+        "is_draining",
+        "limits",
+        "loop",
+        "now",
+        "parse",
+        "requests",
+        "router",
+        "sink",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        router: Router[Handler],
+        parse: HeadParser,
+        error_log: ErrorLog,
+        access: AccessLog | None,
+        sink: LineSink | None,
+    ) -> None:
+        self.loop = loop
+        self.limits = limits
+        self.router = router
+        self.parse = parse
+        self.error_log = error_log
+        self.access = access
+        self.sink = sink
+        self.connections: set[Connection] = set()
+        self.heads: dict[bytes, Request] = {}
+        self.requests = 0
+        self.is_draining = False
+        self.now = time.monotonic()
+        self.common: dict[int, bytes] = {}
+        self.refresh_date()
+
+    def refresh_date(self) -> None:
+        """Once a second: the Date and Server lines of every answer, by what the application brings itself."""
+        date = b"date: " + formatdate(usegmt=True).encode() + b"\r\n"
+        server = b"server: pyserve\r\n"
+        self.common = {0: date + server, HAS_DATE: server, HAS_SERVER: date, HAS_DATE | HAS_SERVER: b""}
+
+    def read_head(self, raw: bytes) -> Request:
+        """Return the canonical request of a raw head, from the memo where it was seen before (D3).
+
+        Raise ``RequestError``.
+        """
+        request = self.heads.get(raw)
+        if request is None:
+            request = make_request(raw, self.parse, self.limits.max_headers)
+            if request.method in ("GET", "HEAD") and not request.has_body and len(raw) <= MEMO_HEAD_BYTES:
+                if len(self.heads) >= MEMO_HEADS:
+                    self.heads.clear()  # LIMIT: a bounded memo; refilled at the price of one parse per head
+                self.heads[raw] = request
+        return request
+
+    def incident(self, line: str) -> None:
+        """Write an error that has an owner other than the client."""
+        self.error_log.error(line)

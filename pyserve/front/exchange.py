@@ -1,0 +1,275 @@
+"""Steps 4 to 6 of the request path: one request and its answer on an HTTP/1 connection (the seam of D2).
+
+I/O: none of its own; it frames the answer and hands bytes to its connection. The one exit door (``_end``) writes the
+log line, runs the callbacks, and tells the connection what may come next. Sources: RFC 9112 §6, §9.
+
+HOT: ``send`` is the whole answer of most requests (benchmarks/hello_asgi.py, files_small.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pyserve.handlers.interface import Receiver
+from pyserve.http.request import Request
+from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page, has_no_body
+from pyserve.wire.codec import CLOSE
+
+if TYPE_CHECKING:
+    from pyserve.front.connection import Connection
+
+CLIENT_LEFT = 499
+"""In the log only, as nginx writes it: the client left before it had an answer."""
+
+
+class Exchange:
+    __slots__ = (
+        "_at_end",
+        "_has_body",
+        "_head",
+        "_is_chunked",
+        "_is_finishing",
+        "_left",
+        "body_is_paused",
+        "body_is_read",
+        "connection",
+        "over",
+        "receiver",
+        "request",
+        "sent_bytes",
+        "started",
+        "status",
+        "waits_for_continue",
+        "will_close",
+    )
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self.connection = connection
+        self.request = request
+        self.started = monotonic()
+        self.over = False
+        self.receiver: Receiver | None = None
+        self.status = 0
+        self.sent_bytes = 0
+        self.will_close = False
+        self.body_is_read = False
+        self.body_is_paused = False
+        self.waits_for_continue = request.expects_continue
+        self._at_end: list[Callable[[], None]] | None = None
+        self._is_finishing = False
+
+    @property
+    def peer_blob(self) -> bytes:
+        return self.connection.peer_blob
+
+    # The request's body.
+
+    def attach(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
+    def want_body(self) -> None:
+        if self.waits_for_continue and not self.over:
+            self.waits_for_continue = False
+            if not self.body_is_read and not self.status:
+                self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def pause_body(self) -> None:
+        self.body_is_paused = True
+        self.connection.pause_body()
+
+    def resume_body(self) -> None:
+        if self.body_is_paused:
+            self.body_is_paused = False
+            self.connection.resume_body()
+
+    # The answer.
+
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0) -> None:
+        if self.over:
+            return
+        connection = self.connection
+        request = self.request
+        self.status = status
+        if request.keep_alive and request.version == "1.1" and not (flags & CLOSE or connection.must_close):
+            if status == 304 or status == 204:
+                head = b"%b%b%b\r\n" % (STATUS_LINES[status], block, connection.context.common[flags & 6])
+                body = b""
+            else:
+                head = b"%b%b%bcontent-length: %d\r\n\r\n" % (
+                    STATUS_LINES[status],
+                    block,
+                    connection.context.common[flags & 6],
+                    len(body),
+                )
+        else:
+            head = self._head_bytes(status, block, len(body), flags)
+            if has_no_body(status):
+                body = b""
+        if request.method == "HEAD":
+            body = b""
+        self.sent_bytes = len(body)
+        connection.write(head + body)
+        self._end()
+
+    def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
+        if self.over:
+            return
+        self.status = status
+        self._is_chunked = False
+        self._left = length if length is not None else -1
+        if self.request.method == "HEAD" or has_no_body(status):
+            self._has_body = False
+            self._left = -1
+        else:
+            self._has_body = True
+            if length is None:
+                if self.request.version == "1.1":
+                    self._is_chunked = True
+                else:
+                    self.will_close = True
+        # Held for a moment, so that it leaves together with the first piece of the body.
+        self._head = self._head_bytes(status, block, length, flags)
+        self.connection.context.loop.call_soon(self._flush_head)
+
+    def _head_bytes(self, status: int, block: bytes, length: int | None, flags: int) -> bytes:
+        request = self.request
+        connection = self.connection
+        if flags & CLOSE or connection.must_close or not request.keep_alive:
+            self.will_close = True
+        lines = [STATUS_LINES[status], block, connection.context.common[flags & 6]]
+        if length is not None:
+            if not has_no_body(status):
+                lines.append(b"content-length: %d\r\n" % length)
+        elif not has_no_body(status) and request.version == "1.1":
+            lines.append(b"transfer-encoding: chunked\r\n")
+        if self.will_close:
+            lines.append(b"connection: close\r\n")
+        elif request.version == "1.0":
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _flush_head(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self.over:
+            self.connection.write(head)
+
+    def send_data(self, data: bytes) -> None:
+        if self.over or not data or not self._has_body:
+            return
+        if self._left >= 0:
+            if len(data) > self._left:
+                data = data[: self._left]
+                if not data:
+                    return
+            self._left -= len(data)
+        self.sent_bytes += len(data)
+        head, self._head = self._head, b""
+        if self._is_chunked:
+            self.connection.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        else:
+            self.connection.write(head + data if head else data)
+
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        if self.over or not self._has_body:
+            return
+        if self._left >= 0:
+            count = min(count, self._left)
+            self._left -= count
+        if not count:
+            return
+        head, self._head = self._head, b""
+        if self._is_chunked:
+            self.connection.write_file(b"%b%x\r\n" % (head, count), fd, offset, count, b"\r\n")
+        else:
+            self.connection.write_file(head, fd, offset, count, b"")
+
+    @property
+    def is_writable(self) -> bool:
+        return self.connection.is_writable
+
+    def finish(self) -> None:
+        if self.over:
+            return
+        if self._left > 0:  # a client must never take a short answer for a whole one
+            self.abort()
+            return
+        head, self._head = self._head, b""
+        if self._is_chunked and self._has_body:
+            head += b"0\r\n\r\n"
+        if head:
+            self.connection.write(head)
+        if self.connection.has_file_pending:
+            self._is_finishing = True  # over when the last byte of it was sent
+        else:
+            self._end()
+
+    def files_sent(self) -> None:
+        """The connection has sent every piece of a file."""
+        if self._is_finishing:
+            self._end()
+        elif self.receiver is not None:
+            self.receiver.on_writable()
+
+    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+        if self.over:
+            return
+        incident = ""
+        if status >= 500:
+            incident = os.urandom(5).hex()
+            self.connection.context.incident(
+                f"{incident} {status} {self.request.method} {self.request.raw_target.decode('latin-1')}: {reason}"
+            )
+        if self.status:
+            self.abort()
+        else:
+            self.send(status, ERROR_BLOCK + block, error_page(status, incident))
+
+    def abort(self) -> None:
+        if not self.over:
+            self.will_close = True
+            self._close_books()
+            self.connection.abort()
+
+    # The exit door.
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        if self._at_end is None:
+            self._at_end = [callback]
+        else:
+            self._at_end.append(callback)
+
+    def _end(self) -> None:
+        self._close_books()
+        self.connection.exchange_over(self)
+
+    def _close_books(self) -> None:
+        self.over = True
+        connection = self.connection
+        context = connection.context
+        context.requests += 1
+        access = context.access
+        if access is not None:
+            context.sink.write(  # type: ignore[union-attr]
+                access.line(
+                    connection.client,
+                    self.request,
+                    self.status or CLIENT_LEFT,
+                    self.sent_bytes,
+                    monotonic() - self.started,
+                )
+            )
+        if self._at_end is not None:
+            callbacks, self._at_end = self._at_end, None
+            for callback in callbacks:
+                callback()
+
+    def client_left(self) -> None:
+        """The connection is lost: nothing more can be sent."""
+        if not self.over:
+            self._close_books()
+            if self.receiver is not None:
+                self.receiver.client_gone()

@@ -1,0 +1,341 @@
+"""Step 3 of the request path: the front process. Event loop, listeners, and what the master says.
+
+I/O: composition only; connections and channels do their own. A front is exec'd, gets one frozen snapshot of the
+config with its listeners' descriptors, and serves until the master says DRAIN or is gone. An embedded ``Server`` is
+the same object on the caller's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from pyserve.config.model import Config
+from pyserve.front import build, status
+from pyserve.front.connection import Connection
+from pyserve.front.context import Context
+from pyserve.front.workers import WorkerLink
+from pyserve.handlers.file_cache import FileCache
+from pyserve.handlers.pool import Pool, Worker
+from pyserve.net.channels import Message, MessageChannel
+from pyserve.observe.access_log import FORMATS
+from pyserve.observe.error_log import ErrorLog
+from pyserve.observe.sink import LineSink
+from pyserve.wire import board as cells
+from pyserve.wire import messages
+from pyserve.wire.board import Board
+from pyserve.wire.frames import WireError
+
+SWEEP_S = 0.25
+BACKLOG = 2048
+
+
+class Front:
+    """One front on one event loop. ``on_end`` is called once, when nothing is left to do.
+
+    Drained, or the master gone.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: MessageChannel, on_end: Callable[[], None]) -> None:
+        self._loop = loop
+        self._channel = channel
+        self._on_end = on_end
+        self._is_over = False
+        self._is_started = False
+        self._deadline: float | None = None
+        self._backlog: list[Message] = []
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._links: dict[int, tuple[int, WorkerLink]] = {}
+        self.addresses: list[tuple[str, int] | str] = []
+        self.number = 0
+        loop.add_reader(channel.fileno(), self._on_readable)
+
+    # The master speaks.
+
+    def _on_readable(self) -> None:
+        try:
+            received = self._channel.receive()
+        except WireError as error:
+            received = []
+            if self._is_started:
+                self._context.error_log.error(f"lost the master's channel: {error}")
+            self._channel.close()
+        self.take(received)
+        if self._channel.is_ended and not self._is_over:
+            if self._channel.fileno() >= 0:
+                self._loop.remove_reader(self._channel.fileno())
+            self._master_gone()
+
+    def take(self, received: list[Message]) -> None:
+        """Take messages of the master, in order."""
+        self._backlog += received
+        self._take_messages()
+
+    def _take_messages(self) -> None:
+        while self._backlog:
+            kind, payload, descriptors = self._backlog[0]
+            if kind == messages.SNAPSHOT:
+                del self._backlog[0]
+                self._spawn(self._start(messages.values(payload), descriptors))
+                continue
+            if not self._is_started:
+                return  # everything else waits for the snapshot's listeners
+            del self._backlog[0]
+            self._obey(kind, messages.values(payload), descriptors)
+
+    def _obey(self, kind: int, values: tuple[object, ...], descriptors: list[int]) -> None:
+        match kind, values:
+            case messages.WORKER_ADDED, (int(app), int(worker), int(slot), int(pid)):
+                self._spawn(self._add_worker(self._pools[app], worker, slot, pid, descriptors))
+            case messages.WORKER_DRAIN, (int(worker),):
+                for pool in self._pools:
+                    pool.drain(worker)
+            case messages.WORKER_GONE, (int(worker), str(how)):
+                known = self._links.pop(worker, None)
+                if known is not None:
+                    known[1].died(how)
+            case messages.APP_STATE, (int(app), str(reason)):
+                self._pools[app].set_reason(reason)
+            case messages.DRAIN, (grace_s,):
+                self.drain(float(grace_s))  # type: ignore[arg-type]
+            case messages.STATUS, (dict() as facts,):
+                self._publish()
+                connection = socket.socket(fileno=descriptors[0])
+                self._spawn(status.reply(connection, status.describe(facts, self._config, self._pools, self._board)))
+            case messages.LOGS, _:
+                access_fd, error_fd = descriptors
+                if self._context.sink is not None:
+                    self._context.sink.reopen(access_fd)
+                else:
+                    os.close(access_fd)
+                self._context.error_log.reopen(error_fd)
+            case _:
+                raise WireError(f"message {kind} {values!r}")
+
+    def _spawn(self, coroutine: asyncio.Coroutine[None, None, None]) -> None:  # type: ignore[name-defined]
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Start.
+
+    async def _start(self, values: tuple[int, ...], descriptors: list[int]) -> None:
+        self.number, fronts, slots = values
+        snapshot_fd, board_fd, access_fd, error_fd, *listener_fds = descriptors
+        config = self._config = read_snapshot(snapshot_fd)
+        os.close(snapshot_fd)
+        size = Board.size_bytes(fronts, slots, len(config.apps))
+        self._board_memory = mmap.mmap(board_fd, size)
+        os.close(board_fd)
+        self._board = Board(memoryview(self._board_memory), fronts, slots, len(config.apps))
+        error_log = ErrorLog(error_fd, config.log.error.level, f"front {self.number}")
+        access = config.log.access
+        sink = None
+        if access is not None:
+            sink = LineSink(self._loop, access_fd)
+        else:
+            os.close(access_fd)
+        self._files = FileCache()
+        self._pools = build.build_pools(config, self.number, self._board, self._loop, self)
+        router = build.build_router(config, {pool.name: pool for pool in self._pools}, self._files)
+        self._context = Context(
+            self._loop,
+            config.server.limits,
+            router,
+            build.build_parser(config.server.parser),
+            error_log,
+            FORMATS[access.format]() if access is not None else None,
+            sink,
+        )
+        for fd in listener_fds:
+            await self._listen(socket.socket(fileno=fd))
+        self._is_started = True
+        self._tick = 0
+        self._sweep()
+        gc.collect()
+        gc.freeze()
+        self._say(messages.pack_bytes(messages.FRONT_READY))
+        self._take_messages()
+
+    async def _listen(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        context = self._context
+        if listener.family == socket.AF_UNIX:
+            self.addresses.append(os.fsdecode(listener.getsockname()))
+            server = await self._loop.create_unix_server(lambda: Connection(context), sock=listener, backlog=BACKLOG)
+        else:
+            self.addresses.append(listener.getsockname()[:2])
+            server = await self._loop.create_server(lambda: Connection(context), sock=listener, backlog=BACKLOG)
+        self._servers.append(server)
+
+    async def _add_worker(self, pool: Pool, number: int, slot: int, pid: int, descriptors: list[int]) -> None:
+        data_fd, control_fd, scoreboard_fd = descriptors
+        link = WorkerLink(self._loop, pool, scoreboard_fd)
+        os.close(scoreboard_fd)
+        self._links[number] = (pool.index, link)
+        worker = Worker(number, slot, pid, 0, link, link.scoreboard)
+        pool.add(worker)
+        await link.connect(worker, socket.socket(fileno=data_fd), socket.socket(fileno=control_fd))
+
+    # Time passes.
+
+    def _sweep(self) -> None:
+        """Every 250 ms.
+
+        Deadlines of connections and calls, the clock of the Date line, the figures on the board (D4, D6).
+        """
+        if self._is_over:
+            return
+        now = time.monotonic()
+        context = self._context
+        context.now = now
+        self._tick += 1
+        if self._tick % 4 == 0:
+            self._files.close_idle(now)
+        context.refresh_date()
+        for connection in list(context.connections):
+            connection.sweep(now)
+        for pool in self._pools:
+            pool.sweep(now)
+        self._publish()
+        if self._deadline is not None and (not context.connections or now >= self._deadline):
+            self._end()
+            return
+        self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _publish(self) -> None:
+        board, number = self._board, self.number
+        board.set_front(number, cells.CONNECTIONS, len(self._context.connections))
+        board.set_front(number, cells.REQUESTS, self._context.requests)
+        for pool in self._pools:
+            pool.publish()
+
+    # What pools report (``handlers.pool.Reports``).
+
+    def worker_ready(self, worker: int) -> None:
+        self._say(messages.pack_number(messages.WORKER_READY, worker))
+
+    def worker_idle(self, worker: int) -> None:
+        self._say(messages.pack_number(messages.WORKER_IDLE, worker))
+
+    def worker_stuck(self, worker: int) -> None:
+        self._say(messages.pack_number(messages.WORKER_STUCK, worker))
+
+    def worker_broke(self, worker: int, why: str) -> None:
+        self._context.error_log.error(why)
+        self._say(messages.pack_number(messages.WORKER_BROKE, worker))
+
+    def log(self, text: str) -> None:
+        self._context.error_log.warning(text)
+
+    def _say(self, message: bytes) -> None:
+        self._channel.send(message)
+        if self._channel.wants_write:
+            self._loop.add_writer(self._channel.fileno(), self._flush)
+
+    def _flush(self) -> None:
+        self._channel.flush()
+        if not self._channel.wants_write:
+            self._loop.remove_writer(self._channel.fileno())
+
+    # End.
+
+    def _master_gone(self) -> None:
+        if not self._is_started:
+            self._end()
+            return
+        if self._deadline is None:
+            self._context.error_log.error("the master is gone: finishing what runs, then exiting")
+            self.drain(self._config.server.graceful_timeout_s)
+
+    def drain(self, grace_s: float) -> None:
+        """Take no connection more, finish what runs; over when all connections are closed or the grace time is."""
+        if self._deadline is not None or not self._is_started:
+            return
+        self._deadline = time.monotonic() + grace_s
+        for server in self._servers:
+            server.close()
+        self._context.is_draining = True
+        self._context.now = time.monotonic()
+        for connection in list(self._context.connections):
+            connection.drain()
+        if not self._context.connections:
+            self._loop.call_soon(self._end)
+
+    def _end(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._is_started:
+            context = self._context
+            if context.connections:
+                context.error_log.warning(f"{len(context.connections)} connections cut: the grace time is over")
+            for connection in list(context.connections):
+                connection.abort()
+            for _, link in self._links.values():
+                link.close()
+            self._files.clear()
+            if context.sink is not None:
+                context.sink.close()
+            self._publish()
+        if self._channel.fileno() >= 0:
+            self._loop.remove_reader(self._channel.fileno())
+        self._channel.close()
+        self._on_end()
+
+
+def read_snapshot(fd: int) -> Config:
+    """Return the config of a snapshot file. Other fronts read the same open file, so its position is left alone."""
+    config = pickle.loads(os.pread(fd, os.fstat(fd).st_size, 0))
+    assert isinstance(config, Config)
+    return config
+
+
+def _wait_for_snapshot(channel: MessageChannel) -> list[Message]:
+    """The first message says which event loop to run, so it is waited for without one."""
+    received: list[Message] = []
+    while not received and not channel.is_ended:
+        select.select([channel.fileno()], [], [])
+        received = channel.receive()
+    return received
+
+
+def main(argv: list[str]) -> int:
+    """``python -m pyserve.front.main FD``: FD is this front's end of the master's channel."""
+    from setproctitle import setproctitle
+
+    setproctitle("pyserve: front")
+    # The master answers signals; what reaches this process directly (a terminal's Ctrl-C) is not for it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = MessageChannel.from_fd(int(argv[1]))
+    received = _wait_for_snapshot(channel)
+    if not received:
+        return 0  # the master ended first
+    if read_snapshot(received[0][2][0]).server.loop == "uvloop":
+        import uvloop
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    front = Front(loop, channel, loop.stop)
+    loop.add_signal_handler(signal.SIGTERM, front.drain, 30.0)
+    front.take(received)
+    loop.run_forever()
+    # One turn more, so that transports that were closed are closed.
+    loop.run_until_complete(asyncio.sleep(0))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

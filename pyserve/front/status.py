@@ -1,0 +1,96 @@
+"""What ``pyserve status`` shows: the master's facts and this front's, put together and written as JSON.
+
+I/O: reads ``/proc/PID/statm`` of the workers, writes to the admin connection it was handed, and closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import time
+from typing import Any
+
+from pyserve.config.model import Config
+from pyserve.handlers.pool import Pool
+from pyserve.wire import board as cells
+from pyserve.wire.board import Board
+from pyserve.wire.frames import INTERFACE_NAMES
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Board) -> dict[str, Any]:
+    """Return the status as plain values; figures of other fronts come from the board (at most 250 ms old)."""
+    apps: dict[str, Any] = {}
+    for index, (app, pool, told) in enumerate(zip(config.apps, pools, facts["apps"], strict=True)):
+        workers = []
+        for told_worker in told["workers"]:
+            slot = told_worker["slot"]
+            running = board.slot_total(slot, cells.IN_FLIGHT)
+            state = told_worker["state"]
+            if state == "ready":
+                state = "busy" if running else "idle"
+            workers.append(
+                {
+                    "pid": told_worker["pid"],
+                    "state": state,
+                    "running": running,
+                    "requests": board.slot_total(slot, cells.SERVED),
+                    "memory_bytes": memory_bytes(told_worker["pid"]),
+                }
+            )
+        apps[app.name] = {
+            "release": told["release"],
+            "interface": INTERFACE_NAMES.get(pool.interface, ""),
+            "queue": board.app_total(index, cells.QUEUED),
+            "restarts": told["restarts"],
+            "reason": told["reason"],
+            "workers": workers,
+        }
+    return {
+        "master": facts["master"] | {"memory_bytes": memory_bytes(facts["master"]["pid"])},
+        "generation": facts["generation"],
+        "uptime_s": round(time.time() - facts["master"]["started_s"], 3),
+        "fronts": [
+            {
+                "pid": front["pid"],
+                "connections": board.front(number, cells.CONNECTIONS),
+                "requests": board.front(number, cells.REQUESTS),
+                "restarts": front["restarts"],
+                "memory_bytes": memory_bytes(front["pid"]),
+            }
+            for number, front in enumerate(facts["fronts"])
+        ],
+        "apps": apps,
+        "sites": {site.name: _site_state(site, apps) for site in config.sites},
+    }
+
+
+def _site_state(site: Any, apps: dict[str, Any]) -> dict[str, str]:
+    """A site is degraded while an app that it names can't run."""
+    handlers = [site.handler, *(route.handler for route in site.routes)]
+    for name in dict.fromkeys(handler.app for handler in handlers if hasattr(handler, "app")):
+        if apps[name]["reason"]:
+            return {"state": "degraded", "reason": f"app {name}: {apps[name]['reason']}"}
+    return {"state": "serving", "reason": ""}
+
+
+def memory_bytes(pid: int) -> int:
+    """Return a process's private memory (resident less shared), 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as statm:
+            _, resident, shared = statm.read().split()[:3]
+        return (int(resident) - int(shared)) * _PAGE
+    except (OSError, ValueError):
+        return 0
+
+
+async def reply(connection: socket.socket, status: dict[str, Any]) -> None:
+    """Write the status to an admin connection and close it; a client that does not read is given up after 5 s."""
+    connection.setblocking(False)
+    with connection, contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(5):
+            await asyncio.get_running_loop().sock_sendall(connection, json.dumps(status).encode() + b"\n")

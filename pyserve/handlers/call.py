@@ -1,0 +1,308 @@
+"""Step 5 of the request path: one application call, from the exchange's side to a worker's stream and back.
+
+I/O: none but the spool files of WSGI. WSGI bodies are gathered before a worker is taken and answers are taken over as
+fast as the application makes them, so a slow client never holds a worker; ASGI streams both ways by credit (D16).
+Invariant: at most one worker runs a call, and a call that may have started is never started again, except an
+idempotent one without a body (once).
+
+HOT: ``answer`` with COMPLETE is nearly every call (benchmarks/hello_wsgi.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyserve.handlers.interface import Exchange
+from pyserve.handlers.spool import Spool
+from pyserve.http.response import is_clean_block
+from pyserve.wire import frames
+from pyserve.wire.codec import COMPLETE, EXPECTS, HAS_BODY, pack_head, pack_request, unpack_answer
+from pyserve.wire.credit import ReceiveWindow, SendWindow
+
+if TYPE_CHECKING:
+    from pyserve.handlers.pool import Pool, Worker
+
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS"))
+_PIECE = frames.MAX_PAYLOAD
+_FILE_PIECE = 1024 * 1024
+
+
+class AppCall:
+    __slots__ = (
+        "_answer_is_whole",
+        "_body",
+        "_body_is_whole",
+        "_head_blob",
+        "_pool",
+        "_receive_window",
+        "_replayable",
+        "_send_window",
+        "_spool",
+        "_uncredited",
+        "deadline",
+        "exchange",
+        "has_answer",
+        "is_gathering",
+        "is_recalled",
+        "is_retry",
+        "is_timed_out",
+        "mount",
+        "stream",
+        "worker",
+    )
+
+    def __init__(self, pool: Pool, exchange: Exchange, head_blob: bytes) -> None:
+        self._pool = pool
+        self.exchange = exchange
+        self._head_blob = head_blob  # b"": made when the body's length is known
+        self.worker: Worker | None = None
+        self.stream = 0
+        self.deadline = 0.0
+        self.mount = ""
+        self.has_answer = False
+        self.is_gathering = False
+        self.is_recalled = False
+        self.is_retry = False
+        self.is_timed_out = False
+        self._body: Spool | None = None
+        self._body_is_whole = False
+        self._send_window: SendWindow | None = None
+        self._receive_window: ReceiveWindow | None = None
+        self._spool: Spool | None = None
+        self._answer_is_whole = False
+        self._uncredited = 0
+        self._replayable: list[bytes] | None = None
+
+    # The request goes out.
+
+    @property
+    def needs_gathering(self) -> bool:
+        return not self._head_blob and not self._body_is_whole
+
+    def gather(self) -> None:
+        """Take the whole body before a worker is asked for (WSGI)."""
+        self.is_gathering = True
+        self._body = Spool(self._pool.spool_dir)
+        self.exchange.want_body()
+        self.exchange.resume_body()
+
+    def start(self, worker: Worker, stream: int) -> None:
+        """Send the request to a worker as ``stream``."""
+        self.worker = worker
+        self.stream = stream
+        self.is_recalled = False
+        exchange = self.exchange
+        if self._head_blob:
+            worker.channel.send_data(
+                frames.frame(frames.REQUEST, stream, pack_request(0, exchange.peer_blob, self._head_blob))
+            )
+            return
+        flags = HAS_BODY
+        length = exchange.request.content_length
+        if self.is_gathering:
+            assert self._body is not None
+            if self._replayable is None:
+                length = len(self._body)
+            else:
+                length = len(self._body) + sum(map(len, self._replayable))
+        elif exchange.request.expects_continue:
+            flags |= EXPECTS
+        head = self._pool.wire_head(exchange.request, self.mount, length)
+        worker.channel.send_data(
+            frames.frame(frames.REQUEST, stream, pack_request(flags, exchange.peer_blob, pack_head(head)))
+        )
+        self._send_window = SendWindow()
+        again, self._replayable = self._replayable, []
+        if self._body is None:
+            self._body = Spool(self._pool.spool_dir)
+        if again:
+            rest = self._body
+            self._body = Spool(self._pool.spool_dir)
+            for piece in again:
+                self._body.append(piece)
+            while data := rest.take(_PIECE):
+                self._body.append(data)
+            rest.close()
+        self._send_body()
+        if not self._body_is_whole:
+            exchange.resume_body()
+
+    def body_data(self, data: bytes) -> None:
+        if self._body is None:
+            self._body = Spool(self._pool.spool_dir)
+        try:
+            self._body.append(data)
+        except OSError as error:
+            self._pool.forget(self)
+            self.exchange.fail(503, f"the request's body can't be spooled: {error}")
+            return
+        if self._send_window is not None:
+            self._send_body()
+
+    def body_end(self) -> None:
+        self._body_is_whole = True
+        if self.is_gathering:
+            if self.worker is None:
+                self._pool.submit(self)
+        elif self._send_window is not None:
+            self._send_body()
+
+    def _send_body(self) -> None:
+        """Send what credit allows; the last piece says that it is the last."""
+        body = self._body
+        window = self._send_window
+        worker = self.worker
+        assert body is not None
+        assert window is not None
+        assert worker is not None
+        while True:
+            data = body.take(min(_PIECE, window.available))
+            if data:
+                window.take(len(data))
+                if self._replayable is not None:
+                    self._replayable.append(data)
+            if self._body_is_whole and not len(body):
+                worker.channel.send_data(frames.frame(frames.BODY_LAST, self.stream, data))
+                self._send_window = None
+                return
+            if not data:
+                break
+            worker.channel.send_data(frames.frame(frames.BODY, self.stream, data))
+        if not self._body_is_whole:
+            if len(body):
+                self.exchange.pause_body()
+            else:
+                self.exchange.resume_body()
+
+    def credit(self, count: int) -> None:
+        """The application took ``count`` bytes of the body."""
+        self._replayable = None
+        if self._send_window is not None:
+            self._send_window.add(count)
+            self._send_body()
+
+    # The answer comes back.
+
+    def answer(self, payload: bytes) -> bool:
+        """Take an ANSWER; return True if it is whole. Raises ``WireError``."""
+        status, flags, length, block, body = unpack_answer(payload)
+        if self.has_answer:
+            raise frames.WireError("a second answer head")
+        self.has_answer = True
+        is_whole = bool(flags & COMPLETE)
+        exchange = self.exchange
+        if exchange.over:
+            return is_whole
+        if not is_clean_block(block):
+            raise frames.WireError(f"answer with unclean fields: {block[:200]!r}")
+        if is_whole and (length < 0 or length == len(body)):
+            exchange.send(status, block, body, flags)
+            return True
+        exchange.send_head(status, block, None if length < 0 else length, flags)
+        if is_whole:
+            exchange.send_data(body)
+            exchange.finish()
+            return True
+        if body:
+            self.data(body)
+        return False
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the answer's body and return credit: at once for WSGI, as the client takes it for ASGI."""
+        window = self._receive_window
+        if window is None:
+            window = self._receive_window = ReceiveWindow()
+        window.received(len(data))
+        exchange = self.exchange
+        if exchange.over:
+            self._return_credit(len(data))
+        elif exchange.is_writable and not self._spool:
+            exchange.send_data(data)
+            self._return_credit(len(data))
+        elif self.worker is not None and self.worker.interface == frames.WSGI:
+            spool = self._spool
+            if spool is None:
+                spool = self._spool = Spool(self._pool.spool_dir)
+                exchange.at_end(spool.close)
+            if spool.file_bytes < self._pool.spool_bytes:
+                try:
+                    spool.append(data)
+                except OSError as error:
+                    exchange.fail(503, f"the answer can't be spooled: {error}")
+                self._return_credit(len(data))
+            else:
+                spool.append(
+                    data
+                )  # LIMIT: at most one window beyond the bound; credit stops until the client has taken all
+                self._uncredited += len(data)
+        else:
+            exchange.send_data(data)
+            self._uncredited += len(data)
+
+    def end_of_answer(self) -> None:
+        """The application is done; what is spooled still goes to the client."""
+        self._answer_is_whole = True
+        self.worker = None
+        if not self._spool and not self.exchange.over:
+            self.exchange.finish()
+
+    def on_writable(self) -> None:
+        exchange = self.exchange
+        spool = self._spool
+        if spool is not None:
+            while len(spool) and exchange.is_writable and not exchange.over:
+                data = spool.take_memory()
+                if data:
+                    exchange.send_data(data)
+                    continue
+                piece = spool.take_file(_FILE_PIECE)
+                if piece is not None:
+                    exchange.send_file(*piece)
+            if exchange.over or len(spool) or not exchange.is_writable:
+                return
+            spool.rewind()
+        if self._uncredited and exchange.is_writable:
+            count, self._uncredited = self._uncredited, 0
+            self._return_credit(count)
+        if self._answer_is_whole and not exchange.over:
+            exchange.finish()
+
+    def _return_credit(self, count: int) -> None:
+        assert self._receive_window is not None
+        credit = self._receive_window.consumed(count)
+        if credit and self.worker is not None:
+            self.worker.channel.send_control(frames.number_frame(frames.CREDIT, self.stream, credit))
+
+    # The client leaves, the worker leaves.
+
+    def client_gone(self) -> None:
+        if self._body is not None:
+            self._body.close()
+        if self.worker is not None:
+            self.worker.channel.send_control(frames.frame(frames.DISCONNECT, self.stream))
+            if self._uncredited:
+                count, self._uncredited = self._uncredited, 0
+                self._return_credit(count)
+        else:
+            self._pool.forget(self)
+
+    def client_half_closed(self) -> None:
+        pass  # it may well be waiting for its answer
+
+    def can_move(self, has_started: bool) -> bool:
+        """May another worker run this call after this one died or gave it back?"""
+        if not has_started:
+            return self._head_blob != b"" or self._replayable is not None
+        return (
+            not self.has_answer
+            and not self.is_retry
+            and self._head_blob != b""
+            and self.exchange.request.method in _IDEMPOTENT
+        )
+
+    def take_back(self) -> None:
+        """Undo ``start``."""
+        self.worker = None
+        self._send_window = None
+        if self._body is not None and not self._body_is_whole:
+            self.exchange.pause_body()

@@ -1,0 +1,413 @@
+"""Step 5 of the request path: an application's workers as one front sees them, and the queue in front of them (D11).
+
+I/O: none; frames go out through each worker's channel. Invariants: the queue is first come, first served, bounded in
+number and time; a worker gets only what it can run, a little more while the application is fast; what a worker gave
+back or never began goes to the head of the queue; a worker that breaks the rules of the wire is reported and never
+talked to again.
+
+HOT: submit, frames_received (benchmarks/hello_wsgi.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from time import monotonic, monotonic_ns
+from typing import Protocol
+
+from pyserve.balance.dispatch import RECALL_AFTER_S, Seat, ServiceTime, choose
+from pyserve.handlers.call import AppCall
+from pyserve.http.request import Request
+from pyserve.wire import frames
+from pyserve.wire.board import IN_FLIGHT, QUEUED, SERVED, Board
+from pyserve.wire.codec import Head
+from pyserve.wire.scoreboard import Scoreboard
+
+STALE_HEARTBEAT_NS = 50_000_000
+RETRY_AFTER = b"retry-after: 1\r\n"
+
+
+class Channel(Protocol):
+    def send_data(self, frame: bytes) -> None: ...
+    def send_control(self, frame: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class Reports(Protocol):
+    """What a pool tells the master, and the error log."""
+
+    def worker_ready(self, worker: int) -> None: ...
+    def worker_idle(self, worker: int) -> None: ...
+    def worker_stuck(self, worker: int) -> None: ...
+    def worker_broke(self, worker: int, why: str) -> None: ...
+    def log(self, text: str) -> None: ...
+
+
+class Timers(Protocol):
+    def call_later(self, delay: float, callback: Callable[[], None]) -> object: ...
+
+
+class Worker(Seat):
+    """A worker as this front sees it."""
+
+    __slots__ = (
+        "channel",
+        "interface",
+        "is_draining",
+        "is_idle_told",
+        "last_progress",
+        "number",
+        "pid",
+        "scoreboard",
+        "served",
+        "slot",
+        "streams",
+    )
+
+    def __init__(self, number: int, slot: int, pid: int, slots: int, channel: Channel, scoreboard: Scoreboard) -> None:
+        super().__init__(slots)
+        self.number = number
+        self.slot = slot
+        self.pid = pid
+        self.channel = channel
+        self.scoreboard = scoreboard
+        self.interface = 0
+        self.streams: dict[int, AppCall] = {}
+        self.last_progress = 0.0
+        self.served = 0
+        self.is_draining = False
+        self.is_idle_told = False
+
+
+class Pool:
+    """One application's workers and queue in one front.
+
+    ``threads``/``concurrency`` say what a worker can run at once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        index: int,
+        *,
+        threads: int,
+        concurrency: int,
+        timeout_s: float,
+        queue_size: int,
+        queue_timeout_s: float,
+        spool_dir: str,
+        spool_bytes: int,
+        wire_head: Callable[[Request, str, int | None], Head],
+        front: int,
+        board: Board,
+        timers: Timers,
+        reports: Reports,
+    ) -> None:
+        self.name = name
+        self.index = index
+        self.interface = 0
+        self.spool_dir = spool_dir
+        self.spool_bytes = spool_bytes
+        self.wire_head = wire_head
+        self.reason = ""
+        self.workers: dict[int, Worker] = {}
+        self.queue: deque[AppCall] = deque()
+        self._seats: list[Worker] = []
+        self._threads = threads
+        self._concurrency = concurrency
+        self._timeout_s = timeout_s
+        self._queue_size = queue_size
+        self._queue_timeout_s = queue_timeout_s
+        self._front = front
+        self._board = board
+        self._is_shared = board.fronts > 1
+        self._timers = timers
+        self._reports = reports
+        self._service = ServiceTime()
+        self._ahead = 0
+        self._stream = 0
+        self._is_recalling = False
+
+    # Requests come in.
+
+    def submit(self, call: AppCall) -> None:
+        """Run a call now if a worker can take it, else queue it.
+
+        Answer 503 if the queue is full or nobody will come.
+        """
+        if not self.queue:
+            worker = self._pick()
+            if worker is not None:
+                self._dispatch(call, worker)
+                return
+        if self.reason and not any(worker.is_open for worker in self._seats):
+            call.exchange.fail(503, f"app {self.name} can't run: {self.reason}", RETRY_AFTER)
+            return
+        if len(self.queue) >= self._queue_size:
+            call.exchange.fail(503, f"app {self.name}: {len(self.queue)} requests wait already", RETRY_AFTER)
+            return
+        call.deadline = monotonic() + self._queue_timeout_s
+        self.queue.append(call)
+
+    def forget(self, call: AppCall) -> None:
+        """The client of a waiting call has left."""
+        try:
+            self.queue.remove(call)
+        except ValueError:
+            pass
+
+    def _pick(self) -> Worker | None:
+        if self._is_shared:
+            for seat in self._seats:
+                seat.elsewhere = self._board.slot_total(seat.slot, IN_FLIGHT) - self._board.slot(
+                    self._front, seat.slot, IN_FLIGHT
+                )
+        worker = choose(self._seats, self._ahead)
+        if worker is not None and worker.interface == frames.ASGI and worker.outstanding:
+            now_ns = monotonic_ns()
+            if now_ns - worker.last_progress * 1e9 > STALE_HEARTBEAT_NS:
+                return self._pick_awake(now_ns)
+        return worker
+
+    def _pick_awake(self, now_ns: int) -> Worker | None:
+        """Choose among workers whose loop has turned lately: one that computes can't begin anything new."""
+        awake = [
+            worker
+            for worker in self._seats
+            if not worker.outstanding or now_ns - worker.scoreboard.heartbeat_ns() < STALE_HEARTBEAT_NS
+        ]
+        return choose(awake, 0)
+
+    def _dispatch(self, call: AppCall, worker: Worker) -> None:
+        if worker.interface == frames.WSGI and call.needs_gathering:
+            call.gather()
+            return
+        stream = self._stream = (self._stream + 1) & 0xFFFFFFFF
+        now = monotonic()
+        call.deadline = now + self._timeout_s
+        if not worker.outstanding:
+            worker.last_progress = now
+        worker.streams[stream] = call
+        worker.outstanding += 1
+        if self._is_shared:
+            self._board.set_slot(self._front, worker.slot, IN_FLIGHT, worker.outstanding)
+        call.start(worker, stream)
+        if worker.outstanding > worker.slots and not self._is_recalling:
+            self._is_recalling = True
+            self._timers.call_later(RECALL_AFTER_S, self._recall)
+
+    def pump(self) -> None:
+        """Give waiting calls to whoever has room."""
+        queue = self.queue
+        while queue:
+            worker = self._pick()
+            if worker is None:
+                return
+            call = queue.popleft()
+            if not call.exchange.over:
+                self._dispatch(call, worker)
+
+    def _recall(self) -> None:
+        """Ask back what waits behind something slow.
+
+        Newest first, so that it comes back to the head of the queue in order.
+        """
+        now = monotonic()
+        self._is_recalling = False
+        for worker in self._seats:
+            if worker.outstanding > worker.slots:
+                if now - worker.last_progress >= RECALL_AFTER_S:
+                    for call in reversed(list(worker.streams.values())[worker.slots :]):
+                        if not call.is_recalled:
+                            call.is_recalled = True
+                            worker.channel.send_control(frames.frame(frames.RECALL, call.stream))
+                if not self._is_recalling:
+                    self._is_recalling = True
+                    self._timers.call_later(RECALL_AFTER_S, self._recall)
+
+    # Frames come in.
+
+    def frames_received(self, worker: Worker, received: list[tuple[int, int, bytes]]) -> None:
+        """Take the frames of one read from a worker's data or control channel."""
+        ended = 0
+        streams = worker.streams
+        try:
+            for kind, stream, payload in received:
+                call = streams.get(stream)
+                if call is None:
+                    self._without_stream(worker, kind, stream, payload)
+                elif kind == frames.ANSWER:
+                    if call.answer(payload):
+                        del streams[stream]
+                        call.worker = None
+                        ended += 1
+                elif kind == frames.DATA:
+                    call.data(payload)
+                    call.deadline = monotonic() + self._timeout_s
+                elif kind == frames.DATA_LAST:
+                    if payload:
+                        call.data(payload)
+                    del streams[stream]
+                    call.end_of_answer()
+                    ended += 1
+                elif kind == frames.CREDIT_BODY:
+                    call.credit(frames.number(payload))
+                elif kind == frames.WANT_BODY:
+                    call.exchange.want_body()
+                elif kind == frames.FAILED:
+                    del streams[stream]
+                    call.worker = None
+                    ended += 1
+                    call.exchange.fail(500, f"app {self.name} failed\n{payload.decode('utf-8', 'replace')}")
+                elif kind in (frames.BUSY, frames.RECALLED):
+                    del streams[stream]
+                    worker.outstanding -= 1
+                    call.take_back()
+                    self._requeue(call)
+                else:
+                    raise frames.WireError(f"frame of type {kind}")
+        except frames.WireError as error:
+            self.break_off(worker, str(error))
+            return
+        if ended:
+            now = monotonic()
+            worker.outstanding -= ended
+            worker.served += ended
+            self._service.observe((now - worker.last_progress) * worker.slots, ended)
+            self._ahead = self._service.ahead() if worker.interface == frames.WSGI else 0
+            worker.last_progress = now
+            if self._is_shared:
+                self._board.set_slot(self._front, worker.slot, IN_FLIGHT, worker.outstanding)
+            if worker.is_draining:
+                self._tell_idle(worker)
+        if self.queue:
+            self.pump()
+
+    def _without_stream(self, worker: Worker, kind: int, stream: int, payload: bytes) -> None:
+        if kind == frames.HELLO and not worker.interface:
+            if len(payload) != 2 or payload[1] != frames.VERSION or payload[0] not in frames.INTERFACE_NAMES:
+                raise frames.WireError(f"hello {payload!r}")
+            worker.interface = self.interface = payload[0]
+            worker.slots = self._threads if self.interface == frames.WSGI else self._concurrency
+            worker.is_open = not worker.is_draining
+            self.reason = ""
+            self._reports.worker_ready(worker.number)
+        elif kind == frames.LOG:
+            self._reports.log(f"app {self.name}: {payload[1:].decode('utf-8', 'replace')}")
+        elif kind not in (frames.RECALLED, frames.CREDIT_BODY, frames.WANT_BODY, frames.BUSY):
+            # Those may cross with the end of their stream; anything else is about a stream that never was.
+            raise frames.WireError(f"frame of type {kind} for stream {stream}, which is not under way")
+
+    def _requeue(self, call: AppCall) -> None:
+        if call.exchange.over:
+            return
+        call.deadline = monotonic() + self._queue_timeout_s
+        self.queue.appendleft(call)
+
+    def break_off(self, worker: Worker, why: str) -> None:
+        """A worker broke the rules of the wire: nothing it says counts any more."""
+        worker.is_open = False
+        worker.channel.close()
+        self._reports.worker_broke(
+            worker.number, f"app {self.name}: worker {worker.pid} broke the rules of the wire: {why}"
+        )
+
+    # Workers come and go.
+
+    def add(self, worker: Worker) -> None:
+        self.workers[worker.number] = worker
+        self._seats.append(worker)
+
+    def drain(self, number: int) -> None:
+        """Give a worker nothing new.
+
+        ``worker_idle`` is told once nothing of ours runs there but what has timed out.
+        """
+        worker = self.workers.get(number)
+        if worker is not None:
+            worker.is_draining = True
+            worker.is_open = False
+            for call in reversed(list(worker.streams.values())[worker.slots :]):
+                worker.channel.send_control(frames.frame(frames.RECALL, call.stream))
+            self._tell_idle(worker)
+
+    def _tell_idle(self, worker: Worker) -> None:
+        if not worker.is_idle_told and all(call.is_timed_out for call in worker.streams.values()):
+            worker.is_idle_told = True
+            self._reports.worker_idle(worker.number)
+
+    def remove(self, number: int, how: str) -> None:
+        """A worker is dead and everything it wrote was read.
+
+        Move what had not begun, retry what may be, fail the rest.
+        """
+        worker = self.workers.pop(number, None)
+        if worker is None:
+            return
+        worker.is_open = False
+        self._seats.remove(worker)
+        worker.channel.close()
+        self._board.set_slot(self._front, worker.slot, IN_FLIGHT, 0)
+        last_started = worker.scoreboard.last_started(self._front)
+        streams, worker.streams = worker.streams, {}
+        for stream, call in reversed(streams.items()):
+            if call.exchange.over:
+                continue
+            has_started = not frames.is_after(stream, last_started)
+            if call.can_move(has_started):
+                call.is_retry = call.is_retry or has_started
+                call.take_back()
+                self._requeue(call)
+            else:
+                call.worker = None
+                call.exchange.fail(502, f"app {self.name}: worker {worker.pid} {how} while running this request")
+        self.pump()
+
+    def set_reason(self, reason: str) -> None:
+        """The master says why the application can't run now, "" = it boots or serves. What waits is answered."""
+        self.reason = reason
+        if reason and not any(worker.is_open for worker in self._seats):
+            waiting, self.queue = self.queue, deque()
+            for call in waiting:
+                call.exchange.fail(503, f"app {self.name} can't run: {reason}", RETRY_AFTER)
+
+    # Time passes.
+
+    def sweep(self, now: float) -> None:
+        """Called every 250 ms: what waited or ran too long, and the figures that others read."""
+        queue = self.queue
+        while queue and (queue[0].exchange.over or now >= queue[0].deadline):
+            call = queue.popleft()
+            call.exchange.fail(503, f"app {self.name}: no worker was free in time", RETRY_AFTER)
+        for worker in self._seats:
+            for call in worker.streams.values():
+                if now >= call.deadline and not call.is_timed_out:
+                    self._expire(worker, call, now)
+            if worker.is_draining:
+                self._tell_idle(worker)
+        if queue:
+            self.pump()
+
+    def publish(self) -> None:
+        """Write the figures that the master, other fronts and ``status`` read."""
+        for worker in self._seats:
+            self._board.set_slot(self._front, worker.slot, IN_FLIGHT, worker.outstanding)
+            self._board.set_slot(self._front, worker.slot, SERVED, worker.served)
+        self._board.set_app(self._front, self.index, QUEUED, len(self.queue))
+
+    def _expire(self, worker: Worker, call: AppCall, now: float) -> None:
+        if worker.interface == frames.ASGI and call.has_answer:
+            call.deadline = (
+                now + self._timeout_s
+            )  # it streams; waiting for its next event is no time in the application
+            return
+        if frames.is_after(call.stream, worker.scoreboard.last_started(self._front)):
+            call.deadline = (
+                now + 1.0
+            )  # it has not begun: it was asked back, and the one before it is the one that is late
+            return
+        call.is_timed_out = True
+        worker.is_open = False
+        call.exchange.fail(504, f"app {self.name}: worker {worker.pid} gave no answer within {self._timeout_s:g} s")
+        worker.channel.send_control(frames.frame(frames.DISCONNECT, call.stream))
+        self._reports.worker_stuck(worker.number)

@@ -1,0 +1,128 @@
+"""Chunked request bodies (RFC 9112 §7.1), read strictly.
+
+Pure. Neither parser looks at chunk lines closely enough to be the only one that does, so this is ours: every line
+ends in CRLF and nothing else, sizes are plain hexadecimal, extensions and trailers are counted and thrown away.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pyserve.errors import RequestError
+
+MAX_LINE_BYTES = 256
+MAX_EXTENSION_BYTES = 16 * 1024
+MAX_TRAILER_BYTES = 8 * 1024
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
+_FORBIDDEN_TRAILERS = frozenset(
+    (b"content-length", b"transfer-encoding", b"host", b"authorization", b"content-encoding", b"content-type",
+     b"content-range", b"trailer", b"te", b"cookie", b"expect", b"connection", b"upgrade")
+)  # fmt: skip
+
+
+class ChunkedDecoder:
+    """Feed it bytes; it returns body bytes and keeps what is incomplete.
+
+    ``is_complete`` once the trailers are over.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_extension_bytes",
+        "_in_trailers",
+        "_max_trailers",
+        "_needs_crlf",
+        "_remaining",
+        "is_complete",
+    )
+
+    def __init__(self, max_trailers: int) -> None:
+        self._buffer = b""
+        self._remaining = 0  # of the current chunk's data
+        self._needs_crlf = False  # the data is over, its CRLF is due
+        self._in_trailers = False
+        self._extension_bytes = 0
+        self._max_trailers = max_trailers
+        self.is_complete = False
+
+    def receive_data(self, data: bytes) -> bytes:
+        """Return the body bytes in ``data``; raise ``RequestError`` (400). After the end, see ``leftover``."""
+        buffer = self._buffer + data if self._buffer else data
+        pieces: list[bytes] = []
+        at = 0
+        end = len(buffer)
+        while at < end:
+            if self._remaining:
+                piece = buffer[at : at + self._remaining]
+                pieces.append(piece)
+                at += len(piece)
+                self._remaining -= len(piece)
+                self._needs_crlf = self._remaining == 0
+                continue
+            if self._needs_crlf:
+                if buffer[at : at + 2] != b"\r\n":
+                    if buffer[at:] == b"\r":
+                        break
+                    raise RequestError(400, "chunk data without its CRLF")
+                at += 2
+                self._needs_crlf = False
+                continue
+            if self._in_trailers:
+                at = self._read_trailers(buffer, at)
+                break
+            line = _SIZE_LINE.match(buffer, at)
+            if line is None:
+                self._check_partial_line(buffer, at)
+                break
+            if line[2]:
+                self._extension_bytes += len(line[2])
+                if self._extension_bytes > MAX_EXTENSION_BYTES:
+                    raise RequestError(400, "too many bytes of chunk extensions")
+            at = line.end()
+            self._remaining = int(line[1], 16)
+            if not self._remaining:
+                self._in_trailers = True
+        self._buffer = buffer[at:]
+        return b"".join(pieces)
+
+    @property
+    def leftover(self) -> bytes:
+        """Bytes behind the end of the body: the next request."""
+        return self._buffer
+
+    def _read_trailers(self, buffer: bytes, at: int) -> int:
+        """Return the position behind the trailers, or ``at`` if they are not complete yet."""
+        if buffer[at : at + 2] == b"\r\n":
+            self.is_complete = True
+            return at + 2
+        stop = buffer.find(b"\r\n\r\n", at)
+        lines = buffer[at : stop if stop >= 0 else len(buffer)]
+        if len(lines) > MAX_TRAILER_BYTES:
+            raise RequestError(431, "trailers too large")
+        complete = lines.split(b"\r\n") if stop >= 0 else lines.split(b"\r\n")[:-1]
+        if len(complete) > self._max_trailers:
+            raise RequestError(431, "too many trailers")
+        for line in complete:
+            match = _TRAILER.fullmatch(line)
+            if not match or match[1].lower() in _FORBIDDEN_TRAILERS:
+                raise RequestError(400, "malformed or forbidden trailer")
+        if stop < 0:
+            tail = lines[lines.rfind(b"\r\n") + 2 :] if b"\r\n" in lines else lines
+            if tail.rstrip(b"\r").translate(None, _LEGAL_LINE) or b"\r" in tail[:-1]:
+                raise RequestError(400, "control character in a trailer")
+            return at
+        self.is_complete = True
+        return stop + 4
+
+    @staticmethod
+    def _check_partial_line(buffer: bytes, at: int) -> None:
+        """No full size line yet: fine only if what is there can still become one."""
+        if len(buffer) - at > MAX_LINE_BYTES + MAX_EXTENSION_BYTES:
+            raise RequestError(400, "chunk line too long")
+        if not _PARTIAL_SIZE_LINE.fullmatch(buffer, at):
+            raise RequestError(400, "malformed chunk line")
+
+
+_LEGAL_LINE = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_PARTIAL_SIZE_LINE = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?)?\r?)?")

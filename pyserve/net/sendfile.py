@@ -1,0 +1,49 @@
+"""Step 6 of the request path: a piece of a file goes from its descriptor to a socket inside the kernel.
+
+I/O: ``sendfile(2)`` on a duplicate of the connection's socket, because event loops refuse to watch a descriptor that
+a transport owns, and uvloop has no ``loop.sendfile``. The owner closes the duplicate before the transport.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+MAX_PER_TURN = 1024 * 1024
+"""So that one fast client can't own the loop."""
+_MSG_MORE = getattr(socket, "MSG_MORE", 0)
+
+
+class FileSender:
+    """The duplicate of a connection's socket. All calls are non-blocking."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=os.dup(fd))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send_bytes(self, data: bytes, more: bool) -> int:
+        """Send what the kernel takes now; return how much. ``more``.
+
+        A file follows, so wait for it before making a packet.
+        """
+        try:
+            return self._socket.send(data, _MSG_MORE if more else 0)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def send_file(self, fd: int, offset: int, count: int) -> int | None:
+        """Send at most ``MAX_PER_TURN`` bytes.
+
+        Return how many, None if there is no room now, 0 if the file ended early.
+        """
+        try:
+            return os.sendfile(self._socket.fileno(), fd, offset, min(count, MAX_PER_TURN))
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    def close(self) -> None:
+        self._socket.close()

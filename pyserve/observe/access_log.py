@@ -1,0 +1,125 @@
+"""One line per request: combined with the duration behind it, or JSON.
+
+Pure formatting; ``sink`` writes. What a client sent is escaped, so a line is always one line and a terminal obeys
+nothing in it. The parts that depend on the head alone are kept with the head (``Request.memo``), the rest is put
+together per request.
+
+HOT: benchmarks/hello_asgi.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Protocol
+
+_PLAIN = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7e]*")
+_ESCAPED = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+
+
+class LoggedRequest(Protocol):
+    """What a line needs of a canonical request."""
+
+    method: str
+    raw_target: bytes
+    version: str
+    authority: str
+    memo: dict[str, object]
+
+    def field(self, name: bytes) -> bytes | None: ...
+
+
+class AccessLog(Protocol):
+    def line(
+        self, client: bytes, request: LoggedRequest | None, status: int, sent_bytes: int, duration_s: float
+    ) -> bytes:
+        """Return one line. ``request`` None: the bytes were not understood as one. ``sent_bytes``: of the body."""
+
+
+def escape(value: bytes) -> bytes:
+    """Return ``value`` with quotes, backslashes, control and 8-bit characters as \\xHH."""
+    if _PLAIN.fullmatch(value):
+        return value
+    return _ESCAPED.sub(lambda match: b"\\x%02X" % match[0][0], value)
+
+
+class CombinedLog:
+    """The combined format of Apache and nginx, then the duration in seconds."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._date = b""
+
+    def line(
+        self, client: bytes, request: LoggedRequest | None, status: int, sent_bytes: int, duration_s: float
+    ) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._date = time.strftime("[%d/%b/%Y:%H:%M:%S +0000]", time.gmtime(second)).encode()
+        if request is None:
+            return b'%b - - %b "-" %d %d "-" "-" %.6f\n' % (client, self._date, status, sent_bytes, duration_s)
+        parts = request.memo.get("log")
+        if parts is None:
+            parts = request.memo["log"] = self._parts(request)
+        assert isinstance(parts, tuple)
+        before, after = parts
+        return b"%b - - %b%b%d %d%b%.6f\n" % (client, self._date, before, status, sent_bytes, after, duration_s)
+
+    @staticmethod
+    def _parts(request: LoggedRequest) -> tuple[bytes, bytes]:
+        target = escape(request.raw_target)
+        referer = escape(request.field(b"referer") or b"-")
+        agent = escape(request.field(b"user-agent") or b"-")
+        before = b' "%b %b HTTP/%b" ' % (request.method.encode(), target, request.version.encode())
+        return before, b' "%b" "%b" ' % (referer, agent)
+
+
+class JsonLog:
+    """One JSON object per line; ``duration`` in seconds, ``time`` in UTC."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._date = b""
+
+    def line(
+        self, client: bytes, request: LoggedRequest | None, status: int, sent_bytes: int, duration_s: float
+    ) -> bytes:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+        if request is None:
+            parts = b""
+        else:
+            known = request.memo.get("log")
+            if known is None:
+                known = request.memo["log"] = self._parts(request)
+            assert isinstance(known, bytes)
+            parts = known
+        return b'{"time":"%b.%03dZ","client":"%b"%b,"status":%d,"bytes":%d,"duration":%.6f}\n' % (
+            self._date,
+            int(now % 1 * 1000),
+            client,
+            parts,
+            status,
+            sent_bytes,
+            duration_s,
+        )
+
+    @staticmethod
+    def _parts(request: LoggedRequest) -> bytes:
+        texts = {
+            "method": request.method,
+            "host": request.authority,
+            "target": request.raw_target.decode("latin-1"),
+            "version": request.version,
+            "referer": (request.field(b"referer") or b"").decode("latin-1"),
+            "agent": (request.field(b"user-agent") or b"").decode("latin-1"),
+        }
+        return b"," + json.dumps(texts, separators=(",", ":")).encode()[1:-1]
+
+
+FORMATS: dict[str, type[CombinedLog] | type[JsonLog]] = {"combined": CombinedLog, "json": JsonLog}
