@@ -33,7 +33,7 @@ def run(settings: Settings) -> list[Result]:
         pyserve(f'\n[site.bench]\nhosts = ["bench.localhost"]\nfiles = "{public}"\n'),
         nginx_files(settings, public),
         uvicorn_alone(settings),
-        granian_alone(settings, "asgi", workers=1),
+        granian_alone(settings, "asgi", workers=1, connections=2 * CONNECTIONS),
     ]
 
     def once(running: Running) -> Sample:

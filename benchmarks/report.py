@@ -120,7 +120,7 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 100 else f"{value:.3g}"
 
 
-def _first_lines(text: str, limit: int = 80) -> str:
+def _first_lines(text: str, limit: int = 60) -> str:
     """A configuration of a thousand sites is made by a loop: its beginning shows enough."""
     lines = text.splitlines()
     return "\n".join(lines[:limit] + ([f"... {len(lines) - limit:,} more lines"] if len(lines) > limit else []))

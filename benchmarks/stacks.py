@@ -82,12 +82,24 @@ def uvicorn_alone(settings: Settings) -> Contender:
     return _alone(settings, "uvicorn", "uvicorn", argv)
 
 
-def granian_alone(settings: Settings, interface: str, workers: int) -> Contender:
+def granian_alone(settings: Settings, interface: str, workers: int, connections: int = 0) -> Contender:
+    """``connections``: how many to allow at once, 0 = granian's default."""
+
     def argv(port: int) -> Argv:
         address = ("--host", "127.0.0.1", "--port", str(port))
         size = ("--workers", str(workers), *(("--loop", "uvloop") if interface == "asgi" else ()))
+        limit = ("--backpressure", str(connections)) if connections else ()
         target = f"{APPS}:{interface}"
-        return (settings.tools.find("granian"), "--interface", interface, *address, *size, "--access-log", target)
+        return (
+            settings.tools.find("granian"),
+            "--interface",
+            interface,
+            *address,
+            *size,
+            *limit,
+            "--access-log",
+            target,
+        )
 
     return _alone(settings, "granian", "granian", argv)
 
