@@ -59,6 +59,30 @@ def start_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start
             print(f"--- {site.config} stderr ---", *site.lines[-200:], sep="\n")
 
 
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[StartSite]:
+    """Like ``start_site``, but one server per text for all tests of a file, which only ask and leave it as it is."""
+    started: dict[str, Site] = {}
+    failed_before = request.session.testsfailed
+
+    def start(text: str, **options: object) -> Site:
+        key = repr((text, sorted(options.items())))
+        if key not in started:
+            started[key] = Site(tmp_path_factory.mktemp("site"), text, **options)  # type: ignore[arg-type]
+            started[key].wait_ready()
+        return started[key]
+
+    try:
+        yield start
+        if request.session.testsfailed == failed_before:
+            for site in started.values():
+                site.assert_no_trace()
+    finally:
+        for site in started.values():
+            site.end_by_force()
+            print(f"--- {site.config} stderr ---", *site.lines[-200:], sep="\n")
+
+
 _HAS_FAILED = pytest.StashKey[bool]()
 
 

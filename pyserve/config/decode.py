@@ -49,6 +49,8 @@ class Decoded(NamedTuple):
     """Worth something only if ``problems`` has none of form. ``files`` and ``surroundings`` are left empty."""
     expectations: tuple[Expectation, ...]
     problems: Problems
+    places: Mapping[tuple[str, ...], Place]
+    """Where each app, ("app", name), and each site stands."""
 
 
 def decode(documents: Sequence[Document], facts: Facts, resolve: Resolver) -> Decoded:
@@ -80,7 +82,8 @@ def decode(documents: Sequence[Document], facts: Facts, resolve: Resolver) -> De
         _report_no_site(documents, apps, problems)
 
     config = Config(server=server, log=log, apps=tuple(apps), sites=tuple(site for site, _ in sites))
-    return Decoded(config, tuple(expectations), problems)
+    places = {path: Place(document, path) for path, (document, _) in tables.items()}
+    return Decoded(config, tuple(expectations), problems, places)
 
 
 _Tables = dict[tuple[str, ...], tuple[Document, Mapping[str, Any]]]

@@ -19,7 +19,7 @@ from pyserve.config import places
 from pyserve.config.apps import Expectation
 from pyserve.config.decode import Facts, decode
 from pyserve.config.model import Config, Listener
-from pyserve.config.problems import Document
+from pyserve.config.problems import Document, Place, Problems
 from pyserve.errors import ConfigError, Problem
 
 _MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -34,6 +34,9 @@ class Loaded(NamedTuple):
     form: tuple[Problem, ...]
     problems: tuple[Problem, ...]
     """All of them, by file and line: form and surroundings."""
+    collected: Problems
+    places: Mapping[tuple[str, ...], Place]
+    """For who finds out more: add to ``collected``, with the place of ("app", name), and render all again."""
 
 
 def load(paths: Sequence[str]) -> Config:
@@ -136,7 +139,9 @@ def _decode(documents: list[Document], admin: Callable[[tuple[Listener, ...]], s
     problems = tuple(decoded.problems.rendered())
     missing = tuple(problem for problem in problems if problem.surroundings)
     form = tuple(problem for problem in problems if not problem.surroundings)
-    return Loaded(replace(decoded.config, files=files, surroundings=missing), form, problems)
+    return Loaded(
+        replace(decoded.config, files=files, surroundings=missing), form, problems, decoded.problems, decoded.places
+    )
 
 
 def _cores() -> int:

@@ -13,7 +13,7 @@ import asyncio
 import os
 import traceback
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pyserve.errors import Fate, RequestError
 from pyserve.front.context import Context
@@ -87,8 +87,7 @@ class Connection(asyncio.Protocol):
     # What the event loop tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by class
         context = self.context
         if len(context.connections) >= context.limits.max_connections:
             transport.abort()

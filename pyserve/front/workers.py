@@ -12,6 +12,7 @@ import asyncio
 import mmap
 import socket
 from collections.abc import Callable
+from typing import cast
 
 from pyserve.handlers.pool import Pool, Worker
 from pyserve.wire.frames import Splitter, WireError
@@ -38,8 +39,7 @@ class _Channel(asyncio.Protocol):
         self.is_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by class
         if self._out:
             self._flush()
 

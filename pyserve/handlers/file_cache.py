@@ -151,16 +151,16 @@ class FileCache:
     def put(self, entry: FileEntry) -> None:
         """Keep an entry, in place of the one with its key if there is one."""
         self.remove(entry.key)
-        entry.is_hot = True  # or it would be the first to go
-        self.entries[entry.key] = entry
-        self._bytes += _cost(entry)
-        if entry.fd >= 0:
-            self._with_fd[entry.key] = entry
-            while len(self._with_fd) > max(self._max_open, 1):
-                self._remove_coldest(self._with_fd)
-        # The last one stays: it is about to be sent.
-        while len(self.entries) > 1 and (len(self.entries) > self._max_entries or self._bytes > self._max_bytes):
+        # Room is made before, so that the newest one is there whatever the bounds: it is about to be sent.
+        cost = _cost(entry)
+        while self.entries and (len(self.entries) >= self._max_entries or self._bytes + cost > self._max_bytes):
             self._remove_coldest(self.entries)
+        if entry.fd >= 0:
+            while self._with_fd and len(self._with_fd) >= self._max_open:
+                self._remove_coldest(self._with_fd)
+            self._with_fd[entry.key] = entry
+        self.entries[entry.key] = entry
+        self._bytes += cost
 
     def remove(self, key: Key) -> None:
         """Forget an entry; its descriptor is closed as soon as nobody sends from it."""

@@ -88,7 +88,8 @@ class StaticHandler:
             entry = self._look_up(exchange, match, entry)
             if entry is None:
                 return
-        entry.is_hot = True
+        else:
+            entry.is_hot = True
         memo = request.memo
         try:
             conditions = memo[_MEMO]
@@ -125,6 +126,7 @@ class StaticHandler:
             if self._is_bare_prefix(request, match):
                 raise _Folder
             if known is not None and known.fresh_until_s >= now_s:
+                known.is_hot = True
                 return known
             return self._current(match.rest, known, now_s)
         except _Folder:
@@ -151,6 +153,7 @@ class StaticHandler:
     def _current(self, rest: str, known: FileEntry | None, now_s: float) -> FileEntry:
         if known is not None and self._is_unchanged(known):
             known.fresh_until_s = now_s + FRESH_S
+            known.is_hot = True
             return known
         try:
             entry = self._first_with_room(rest, now_s)
@@ -195,6 +198,7 @@ class StaticHandler:
             try:
                 fallback = None if is_from_path else self._find(key)
                 if fallback is not None:
+                    fallback.is_hot = True
                     if fallback.fresh_until_s >= now_s:
                         return fallback
                     if self._is_unchanged(fallback):

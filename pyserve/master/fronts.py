@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pyserve.master import child, kernel
@@ -23,6 +23,10 @@ HOPELESS_STARTS = 3
 CLOSED_BUT_ALIVE_S = 2.0
 
 
+FrontCommand = Callable[[int], tuple[list[str], str | None]]
+"""Descriptor of the channel -> command, and the folder to start it in (None = ours)."""
+
+
 class FrontEvents(Protocol):
     """Who wants to know about fronts."""
 
@@ -34,9 +38,10 @@ class FrontEvents(Protocol):
 
 
 class Fronts:
-    def __init__(self, loop: Loop, resources: Resources, events: FrontEvents) -> None:
+    def __init__(self, loop: Loop, resources: Resources, command: FrontCommand, events: FrontEvents) -> None:
         self._loop = loop
         self._resources = resources
+        self._command = command
         self._events = events
         self._fronts = [Front(number) for number in range(resources.config.server.fronts)]
         self._was_ever_ready = False
@@ -59,7 +64,7 @@ class Fronts:
             return
         channel, theirs = MessageChannel.pair()
         with theirs:
-            command, cwd = child.front_command(theirs.fileno())
+            command, cwd = self._command(theirs.fileno())
             try:
                 front.pid = child.start(
                     command, theirs.fileno(), self._resources.error_fd, cwd=cwd, identity=self._identity

@@ -14,8 +14,8 @@ import sys
 
 from pyserve.config.model import Config
 from pyserve.errors import CannotStart
-from pyserve.master import control, kernel
-from pyserve.master.fronts import Fronts
+from pyserve.master import child, control, kernel
+from pyserve.master.fronts import FrontCommand, Fronts
 from pyserve.master.loop import Loop, Timer
 from pyserve.master.notify import notify
 from pyserve.master.pools import Pools
@@ -32,9 +32,13 @@ _LAST_WAIT_S = 5.0
 """Killed processes are waited for so long; one in an uninterruptible system call is left behind, with a log line."""
 
 
-def run(config: Config, template_command: TemplateCommand | None = None) -> int:
+def run(
+    config: Config,
+    template_command: TemplateCommand | None = None,
+    front_command: FrontCommand = child.front_command,
+) -> int:
     """Serve until asked to stop; return the exit code. Raises ``CannotStart`` if it can't begin."""
-    return Master(config, template_command or _default_template_command()).run()
+    return Master(config, template_command or _default_template_command(), front_command).run()
 
 
 def _default_template_command() -> TemplateCommand:
@@ -48,7 +52,11 @@ class Master:
     """``embedder``: a channel to the process that is the only front; None = fronts are started."""
 
     def __init__(
-        self, config: Config, template_command: TemplateCommand, embedder: MessageChannel | None = None
+        self,
+        config: Config,
+        template_command: TemplateCommand,
+        front_command: FrontCommand = child.front_command,
+        embedder: MessageChannel | None = None,
     ) -> None:
         self._config = config
         self._embedder = embedder
@@ -68,7 +76,7 @@ class Master:
                 if config.server.admin
                 else None
             )
-            self._fronts = Fronts(self._loop, self._resources, self)
+            self._fronts = Fronts(self._loop, self._resources, front_command, self)
             self._pools = Pools(self._loop, self._resources, self._fronts, template_command, self._say_ready)
             self._signals = Signals()
         except BaseException:
@@ -286,7 +294,7 @@ def _embedded(fd: int) -> int:
     with open(snapshot_fd, "rb") as file:
         config = pickle.load(file)
     try:
-        master = Master(config, _default_template_command(), channel)
+        master = Master(config, _default_template_command(), embedder=channel)
     except CannotStart as error:
         channel.send(messages.pack_bytes(messages.START_FAILED, str(error).encode()))
         return 70

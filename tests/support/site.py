@@ -74,6 +74,7 @@ class Site:
         )
         self.config.write_text(head + text.replace("APPS", str(APPS)))
         self._expected_errors: list[str] = []
+        self._tolerated_errors: list[str] = []
         self._seen: dict[tuple[int, int], processes.Process] = {}
         self._files_before = set(os.listdir(folder))
         # What the outer environment says must not reach the program: its output would differ from a terminal's.
@@ -139,16 +140,20 @@ class Site:
 
     def status(self) -> dict[str, Any]:
         """Return what ``pyserve status --json`` says, from the admin socket."""
+        result = json.loads(self.admin("status"))
+        assert isinstance(result, dict)
+        return result
+
+    def admin(self, command: str) -> bytes:
+        """Say one line to the admin socket and return what it answers."""
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(10)
             admin.connect(str(self.folder / "run/admin.sock"))
-            admin.sendall(b"status\n")
+            admin.sendall(command.encode() + b"\n")
             answer = b""
             while piece := admin.recv(65536):
                 answer += piece
-        result = json.loads(answer)
-        assert isinstance(result, dict)
-        return result
+        return answer
 
     def workers(self, app: str) -> list[dict[str, Any]]:
         return list(self.status()["apps"][app]["workers"])
@@ -195,6 +200,17 @@ class Site:
     def expect_error(self, *patterns: str) -> None:
         """Say that lines with this in them will be in the error log; each has to come, all others fail the test."""
         self._expected_errors += patterns
+
+    def tolerate_error(self, *patterns: str) -> None:
+        """Say that such lines may be in the error log, or not."""
+        self._tolerated_errors += patterns
+
+    @contextmanager
+    def same_workers(self, app: str) -> Iterator[None]:
+        """Check that the block costs no worker."""
+        before = self.worker_pids(app)
+        yield
+        assert self.worker_pids(app) == before
 
     @contextmanager
     def same_descriptors(self) -> Iterator[None]:
@@ -271,7 +287,7 @@ class Site:
             self._settle(lambda: not self._zombies(), lambda: f"zombies: {self._zombies()}")
             code = self.stop()
             assert code == 0, f"exit code {code}"
-        self._settle(lambda: not self._survivors(), lambda: f"still alive: {self._survivors()}")
+        self._settle(lambda: not self.survivors(), lambda: f"still alive: {self.survivors()}")
         self._finish_reading()
         assert not self._unexpected_lines(), "unexpected in the error log:\n" + "\n".join(self._unexpected_lines())
         for pattern in self._expected_errors:
@@ -281,7 +297,7 @@ class Site:
 
     def end_by_force(self) -> None:
         """Whatever happened in the test: nothing of this server goes on running."""
-        for process in [*self.observe(), *self._survivors()]:
+        for process in [*self.observe(), *self.survivors()]:
             try:
                 os.kill(process.pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -295,7 +311,8 @@ class Site:
     def _zombies(self) -> list[processes.Process]:
         return [process for process in processes.descendants(self.child.pid) if process.is_zombie]
 
-    def _survivors(self) -> list[processes.Process]:
+    def survivors(self) -> list[processes.Process]:
+        """Return what still lives of all that was ever seen of this server."""
         processes.reap([pid for pid, _ in self._seen])
         return [process for process in self._seen.values() if process.is_alive]
 
@@ -306,7 +323,8 @@ class Site:
             # A traceback of the program itself begins in column 1; those of applications are indented under our line.
             if (ours and ours[1] == "error") or line.startswith(("Traceback", "Exception ignored", "Fatal Python")):
                 found.append(line)
-        return [line for line in found if not any(re.search(pattern, line) for pattern in self._expected_errors)]
+        known = self._expected_errors + self._tolerated_errors
+        return [line for line in found if not any(re.search(pattern, line) for pattern in known)]
 
     @staticmethod
     def _settle(condition: Callable[[], bool], describe: Callable[[], str]) -> None:
