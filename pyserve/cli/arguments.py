@@ -1,0 +1,208 @@
+"""What may be written after ``pyserve``, and the help that teaches it.
+
+Pure. Only the parser of the command that was given is built: every start of a server pays for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+DEFAULT_FILE = "site.toml"
+LATER = ("reload", "top", "scale")
+
+HELP = """\
+usage: pyserve -c site.toml
+       pyserve COMMAND [OPTION ...]
+
+A web server and a Python application server in one program.
+
+Start a server (it stays in the foreground; Ctrl-C drains and stops it):
+  pyserve -c site.toml               the sites of a file; the same as: pyserve run -c site.toml
+  pyserve run shop.wsgi:application  one WSGI or ASGI application, no file, on http://127.0.0.1:8000
+  pyserve run ./public               one folder of files
+
+Before:
+  pyserve check -c site.toml         every problem of the file at once; applications are imported on trial
+
+While it runs, from another terminal:
+  pyserve status -c site.toml        processes, queues, sites and what is wrong with them (--json for scripts)
+  pyserve stop -c site.toml          let running requests end, then stop
+
+The smallest site.toml for an application:
+  [app.shop]
+  entry = "shop.wsgi:application"
+
+  [site.shop]
+  default = true
+  app = "shop"
+
+Exit codes: 0 stopped as asked, 64 usage, 69 no server to talk to, 70 could not start, 78 problems in the file.
+More on a command: pyserve COMMAND --help
+"""
+
+_RUN_HELP = """\
+examples:
+  pyserve run -c site.toml                     the sites of a file
+  pyserve run -c sites.d                       all *.toml of a folder, merged by name
+  pyserve run shop.wsgi:application            one application, on http://127.0.0.1:8000
+  pyserve run shop.main:app --listen :8080 --workers 4
+  pyserve run ./public                         one folder of files
+
+What happens next: the file is checked (problems end it here, exit 78), the addresses are bound, the applications are
+imported by their own interpreters. "ready" is said once, when all accept and answer. An application that can't be
+imported does not stop the others: its site answers 503, and the log has the traceback.
+Ctrl-C or SIGTERM: running requests end, then it stops with exit 0. Twice: it stops now.
+"""
+_CHECK_HELP = """\
+example:
+  pyserve check -c site.toml && sudo systemctl restart shop
+
+Everything that run does, short of binding: the file, the folders and interpreters that it names, and an import of each
+application by its own interpreter. Each problem is one line, file:line: key: what was expected; an import that fails
+comes with its traceback. Exit 0, or 78 if there is anything.
+"""
+_STATUS_HELP = """\
+examples:
+  pyserve status                     the server that runs ./site.toml
+  pyserve status -c /etc/site.toml --json | python3 -m json.tool
+  pyserve status --admin run/admin.sock
+"""
+_STOP_HELP = """\
+examples:
+  pyserve stop                       the server that runs ./site.toml
+  pyserve stop -c /etc/site.toml
+
+The server takes no new connections, lets running requests end (for graceful_timeout at most) and ends. This command
+waits for that, then exits with 0.
+"""
+
+
+class UsageError(Exception):
+    """The command line can't be understood; the text says what to write instead. Exit code 64."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\n{self.format_usage().rstrip()}\nmore: {self.prog} --help")
+
+
+def _new(command: str, summary: str, epilog: str) -> _Parser:
+    return _Parser(
+        prog=f"pyserve {command}",
+        description=summary,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _add_files(parser: _Parser, words: str) -> None:
+    parser.add_argument(
+        *("-c", "--config"),
+        dest="files",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help=f"{words} (may be given several times; a folder stands for its *.toml; default: ./{DEFAULT_FILE})",
+    )
+
+
+def _run() -> _Parser:
+    parser = _new("run", "Run a server in the foreground.", _RUN_HELP)
+    _add_files(parser, "the file to serve")
+    parser.add_argument("target", nargs="?", metavar="TARGET", help="instead of a file: module:attribute, or a folder")
+    parser.add_argument(
+        *("--listen", "-l"),
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help='for a TARGET: ":8080", "[::1]:8000", "unix:web.sock"; may be given more than once (default: 127.0.0.1:8000)',
+    )
+    parser.add_argument(
+        *("--workers", "-w"),
+        metavar="N",
+        type=int,
+        help="for module:attribute: processes (default: one per core, at most 4)",
+    )
+    return parser
+
+
+def _check() -> _Parser:
+    parser = _new("check", "Find every problem of a file without starting a server.", _CHECK_HELP)
+    _add_files(parser, "the file to check")
+    return parser
+
+
+def _status() -> _Parser:
+    parser = _new("status", "Show what a running server is doing.", _STATUS_HELP)
+    _add_files(parser, "the file that the server runs")
+    parser.add_argument("--admin", metavar="PATH", help="the server's admin socket, instead of a file")
+    parser.add_argument("--json", action="store_true", help="as the server tells it, for scripts")
+    return parser
+
+
+def _stop() -> _Parser:
+    parser = _new("stop", "Stop a running server and wait for its end.", _STOP_HELP)
+    _add_files(parser, "the file that the server runs")
+    parser.add_argument("--admin", metavar="PATH", help="the server's admin socket, instead of a file")
+    return parser
+
+
+_PARSERS = {"run": _run, "check": _check, "status": _status, "stop": _stop}
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command, with its name as ``command`` (run, check, status, stop, help, version).
+
+    Raises ``UsageError``; ``COMMAND --help`` prints and raises ``SystemExit(0)`` as argparse does.
+    """
+    first = arguments[0] if arguments else ""
+    if first in ("-h", "--help", "help"):
+        return argparse.Namespace(command="help")
+    if first in ("-V", "--version", "version"):
+        return argparse.Namespace(command="version")
+    if not first:
+        raise UsageError(HELP.rstrip())
+    if first.startswith("-"):
+        first, rest = "run", arguments
+    else:
+        rest = arguments[1:]
+    if first in LATER:
+        raise UsageError(f"{first}: not yet: this version of pyserve does not have it")
+    if first not in _PARSERS:
+        raise UsageError(_unknown_command(first))
+    options = _PARSERS[first]().parse_args(rest)
+    options.command = first
+    if first == "run":
+        _check_run(options)
+    return options
+
+
+def _unknown_command(word: str) -> str:
+    if word.endswith(".toml"):
+        return f"to serve a file write: pyserve -c {word}"
+    if ":" in word or "/" in word:
+        return f"there is no command {word!r}; to serve an application or a folder write: pyserve run {word}"
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, [*_PARSERS, *LATER], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(_PARSERS)}"
+    return f"there is no command {word!r}; {hint}\nmore: pyserve --help"
+
+
+def _check_run(options: argparse.Namespace) -> None:
+    target = options.target
+    if target is None:
+        if options.listen or options.workers is not None:
+            raise UsageError(
+                "--listen and --workers go with module:attribute or a folder; a file has them as [server] http and "
+                "[app.NAME] workers"
+            )
+    elif options.files:
+        if target in _PARSERS:
+            raise UsageError(f"write the command first: pyserve {target} -c {options.files[0]}")
+        raise UsageError(f"give a file (-c) or a target ({target}), not both")
+    elif target.endswith(".toml"):
+        raise UsageError(f"to serve a file write: pyserve run -c {target}")

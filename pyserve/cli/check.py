@@ -1,0 +1,166 @@
+"""``pyserve check``: everything that ``run`` does, short of binding.
+
+I/O: reads files, looks at folders, and imports each application in a process of its own interpreter. Starts no server,
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
+
+from pyserve.cli import exit_codes
+from pyserve.cli.arguments import DEFAULT_FILE, UsageError
+from pyserve.cli.problems import print_problems
+from pyserve.config.load import Loaded, read
+from pyserve.config.model import App, Config, RunApp
+from pyserve.config.problems import Place, show_key
+from pyserve.observe.error_log import printable
+from pyserve.worker.boot import check_command
+
+_MAX_OUTPUT_BYTES = 64 * 1024
+
+
+class Trial(NamedTuple):
+    """How an import went: ``interface`` and ``version`` of the interpreter, or a ``fault`` with its ``traceback``."""
+
+    interface: str = ""
+    version: str = ""
+    fault: str = ""
+    traceback: str = ""
+
+
+def check(files: Sequence[str]) -> int:
+    """Print every problem and return 78, or a summary and return 0. Raises ``UsageError``, ``ConfigError``."""
+    if not files and not os.path.exists(DEFAULT_FILE):
+        raise UsageError(f"there is no ./{DEFAULT_FILE}; name the file: pyserve check -c FILE")
+    loaded = read(files or [DEFAULT_FILE])
+    # An app that has a problem already can't be tried: what it needs for an import is what is wrong.
+    apps = [app for app in loaded.config.apps if not _has_problem(loaded, app)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        trials = dict(zip(apps, pool.map(lambda app: try_import(app, loaded.config), apps), strict=True))
+    tracebacks = {}
+    for app, trial in trials.items():
+        if trial.fault:
+            place = loaded.places["app", app.name]
+            path = (*place.path, "entry")
+            loaded.collected.add(Place(place.document, path), trial.fault, surroundings=True)
+            tracebacks[show_key(path)] = trial.traceback
+    problems = loaded.collected.rendered()
+    if problems:
+        print_problems(problems, tracebacks)
+        return exit_codes.CONFIG
+    for note in _notes(loaded.config):
+        print(f"note: {note}", file=sys.stderr)
+    print(_summary(files or [DEFAULT_FILE], loaded.config, trials))
+    sys.stdout.flush()
+    return exit_codes.STOPPED
+
+
+def _has_problem(loaded: Loaded, app: App) -> bool:
+    key = show_key(("app", app.name))
+    return any(problem.key == key or problem.key.startswith(f"{key}.") for problem in loaded.problems)
+
+
+def try_import(app: App, config: Config) -> Trial:
+    """Import one application as its workers would: same interpreter, folder, environment, and time at most."""
+    spec = {
+        "name": app.name,
+        "module": app.module,
+        "attribute": app.attribute,
+        "type": app.type,
+        "factory": app.factory,
+        "root": app.root,
+        "threads": app.threads,
+        "concurrency": app.concurrency,
+        "preload": app.preload,
+        "fronts": config.server.fronts,
+        "grace_s": config.server.graceful_timeout_s,
+    }
+    env = {**os.environ, **dict(app.env)}
+    env.pop("__PYVENV_LAUNCHER__", None)  # macOS: would make every interpreter take itself for ours
+    # Files, not pipes: something that the import left running would keep a pipe open.
+    with TemporaryFile() as out, TemporaryFile() as err:
+        try:
+            child = subprocess.Popen(
+                check_command(app.python),
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+                cwd=app.root,
+                env=env,
+                start_new_session=True,  # to end what the import may have started, too
+            )
+        except OSError as error:
+            return Trial(fault=f"{app.python} can't be started: {error.strerror}")
+        try:
+            # Version 2 of marshal: the interpreter may be older than ours.
+            child.communicate(marshal.dumps((spec,), 2), timeout=app.startup_timeout_s)
+        except subprocess.TimeoutExpired:
+            fault = f"its import took longer than {app.startup_timeout_s:g} s (startup_timeout)"
+            return Trial(fault=fault, traceback=_text(err))
+        finally:
+            _kill_session(child)
+            child.wait()
+        return _judge(app, child.returncode, _text(out), _text(err))
+
+
+def _judge(app: App, code: int, out: str, err: str) -> Trial:
+    words = out.rstrip().rpartition("\n")[2].split()
+    if code == 0 and len(words) >= 2 and words[0] == "ok":
+        return Trial(interface=words[1].upper(), version=words[2] if len(words) > 2 else "")
+    lines = err.rstrip().splitlines()
+    last = lines[-1].strip() if lines else ""
+    if code == 3:
+        return Trial(fault=f"can't be imported: {last}", traceback=err if len(lines) > 1 else "")
+    if code < 0:
+        how = f"was killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"died ({code})"
+    else:
+        how = f"ended with {code}"
+    return Trial(fault=f"{app.python} {how} while it imported the app{': ' + last if last else ''}", traceback=err)
+
+
+def _kill_session(child: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _text(file: IO[bytes]) -> str:
+    """What the child wrote; of very much, the end."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _MAX_OUTPUT_BYTES))
+    return file.read().decode("utf-8", "replace")
+
+
+def _notes(config: Config) -> list[str]:
+    """What is no problem, but hardly what anybody wants."""
+    notes = []
+    used = set()
+    for site in config.sites:
+        for handler in (site.handler, *(route.handler for route in site.routes)):
+            if isinstance(handler, RunApp):
+                used.add(handler.app)
+    notes += [
+        f"no site uses the app {app.name}; its workers would run for nothing"
+        for app in config.apps
+        if app.name not in used
+    ]
+    if os.geteuid() == 0 and config.apps:
+        notes.append("you are root: applications started by root run as root, and are not isolated from the server")
+    return [printable(note) for note in notes]
+
+
+def _summary(files: Sequence[str], config: Config, trials: dict[App, Trial]) -> str:
+    sites = "1 site" if len(config.sites) == 1 else f"{len(config.sites)} sites"
+    apps = ", ".join(f"{app.name} ({trial.interface}, Python {trial.version})" for app, trial in trials.items())
+    count = "1 app" if len(trials) == 1 else f"{len(trials)} apps"
+    return printable(f"{' '.join(files)}: ok: {sites}; {f'{count}: {apps}' if trials else 'no apps'}")

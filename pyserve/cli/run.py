@@ -1,0 +1,49 @@
+"""``pyserve run``: read the configuration, then become the master.
+
+I/O: reads files; from ``master.main.run`` on this process is the master.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from pyserve.cli.arguments import DEFAULT_FILE, UsageError
+from pyserve.config.load import from_tree, load, tree_for
+from pyserve.config.model import Config
+
+
+def run(files: Sequence[str], target: str | None, listen: Sequence[str], workers: int | None) -> int:
+    """Serve until stopped. Raises ``UsageError``, ``ConfigError`` or ``CannotStart``."""
+    if target is not None:
+        config = _of_target(target, listen, workers)
+    elif files or os.path.exists(DEFAULT_FILE):
+        config = load(files or [DEFAULT_FILE])
+    else:
+        raise UsageError(
+            f"there is no ./{DEFAULT_FILE}; write one of\n"
+            "  pyserve run -c FILE\n"
+            "  pyserve run module:attribute\n"
+            "  pyserve run ./folder\n"
+            "more: pyserve --help"
+        )
+    for problem in config.surroundings:
+        print(f"{problem} (starting without it)", file=sys.stderr)
+    return _serve(config)
+
+
+def _serve(config: Config) -> int:
+    from pyserve.master.main import run as run_master
+
+    return run_master(config)
+
+
+def _of_target(target: str, listen: Sequence[str], workers: int | None) -> Config:
+    if workers is not None and os.path.isdir(target):
+        raise UsageError("--workers goes with module:attribute; a folder of files needs none")
+    try:
+        tree = tree_for(target, listen, workers)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return from_tree(tree, name="command line")

@@ -1,0 +1,122 @@
+"""``pyserve status``: what a running server tells of itself, as a table or as it is.
+
+I/O: the admin socket, stdout. rich is imported only for the table.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pyserve.cli import admin, exit_codes
+from pyserve.errors import NoServer
+from pyserve.observe.error_log import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_ANSWER_TIMEOUT_S = 10.0
+
+
+def status(files: Sequence[str], admin_path: str | None, *, as_json: bool) -> int:
+    """Return 0. Raises ``NoServer`` if there is none, or none that answers."""
+    with admin.find_server(files, admin_path) as connection:
+        connection.settimeout(_ANSWER_TIMEOUT_S)
+        admin.send(connection, "status")
+        try:
+            data = admin.read_until_closed(connection)
+        except TimeoutError:
+            raise NoServer(f"the server did not answer within {_ANSWER_TIMEOUT_S:g} s; its log may say why") from None
+    answer = admin.parse_answer(data)
+    if as_json:
+        sys.stdout.write(data.decode("utf-8", "replace").rstrip("\n") + "\n")
+    else:
+        print_status(answer)
+    sys.stdout.flush()
+    return exit_codes.STOPPED
+
+
+def print_status(answer: dict[str, Any]) -> None:
+    """Print for people. Takes whatever a server of another version may leave out."""
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    fronts = _rows(answer.get("fronts"))
+    connections = sum(_count(front.get("connections")) for front in fronts)
+    pids = ", ".join(_text(front.get("pid")) for front in fronts)
+    console.print(
+        f"master {_text(_row(answer.get('master')).get('pid'))} · generation {_text(answer.get('generation'))} · "
+        f"{'front' if len(fronts) == 1 else 'fronts'} {pids or 'none'} · {connections} connections"
+    )
+    sites = _row(answer.get("sites"))
+    if sites:
+        console.print(_sites(sites))
+    apps = _row(answer.get("apps"))
+    if apps:
+        console.print(_workers(apps))
+    for name, app in apps.items():
+        if reason := _row(app).get("reason"):
+            console.print(f"app {_text(name)}: {_text(reason)}")
+
+
+def _sites(sites: dict[str, Any]) -> Table:
+    table = _table("site", "state", "reason")
+    for name, site in sites.items():
+        facts = _row(site)
+        table.add_row(_text(name), _text(facts.get("state")), _text(facts.get("reason", "")))
+    return table
+
+
+def _workers(apps: dict[str, Any]) -> Table:
+    table = _table("app", "queue", "worker", "state", "running", "requests", "memory", right=("queue", *_FIGURES))
+    for name, app in apps.items():
+        facts = _row(app)
+        workers = _rows(facts.get("workers"))
+        first = (_text(name), _text(facts.get("queue")))
+        if not workers:
+            table.add_row(*first, "none")
+        for worker in workers:
+            table.add_row(
+                *first,
+                _text(worker.get("pid")),
+                _text(worker.get("state")),
+                _text(worker.get("running")),
+                _text(worker.get("requests")),
+                _megabytes(worker.get("memory_bytes")),
+            )
+            first = ("", "")
+    return table
+
+
+_FIGURES = ("worker", "running", "requests", "memory")
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _row(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _rows(value: object) -> list[dict[str, Any]]:
+    return [_row(item) for item in value] if isinstance(value, list) else []
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else printable(str(value)).replace("\n", " ")
+
+
+def _megabytes(value: object) -> str:
+    return f"{value / (1 << 20):.1f} MiB" if isinstance(value, int | float) else "-"
