@@ -80,7 +80,7 @@ class Site:
         # What the outer environment says must not reach the program: its output would differ from a terminal's.
         own = {"TMPDIR": str(folder / "tmp"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self.child = subprocess.Popen(
-            [*(under or []), sys.executable, "-m", "pyserve", "-c", str(self.config)],
+            [*(under or []), *self.command()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -99,6 +99,9 @@ class Site:
 
     # -- starting
 
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "pyserve", "-c", str(self.config)]
+
     def wait_ready(self, timeout_s: float = 30.0) -> None:
         """Wait for the line that says ready, and learn the port from it."""
         line = wait_until(lambda: self._ready_line() or self.child.poll() is not None, "ready", timeout_s)
@@ -112,7 +115,7 @@ class Site:
         self.observe()
 
     def _ready_line(self) -> str:
-        return next((line for line in list(self.lines) if re.search(r"\bready\b", line)), "")
+        return next((line for line in list(self.lines) if line.startswith("pyserve: ready")), "")
 
     @staticmethod
     def _read(stream: Any, lines: list[str]) -> None:

@@ -1,0 +1,39 @@
+"""Promise: kill -9 of the master, and after the grace time no process is left; requests that run may finish."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.support import trial
+from tests.support.client import request
+from tests.support.gate import Gate
+from tests.support.site import StartSite
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("fronts", [1, 2])
+def test_kill_9_of_the_master(start_site: StartSite, fronts: int) -> None:
+    site = start_site(trial.both(), fronts=fronts, server='graceful_timeout = "3s"')
+    site.expect_error("master")
+    gate = Gate(site.folder)
+    with site.connect() as client:
+        client.send(request(gate.path, "w"))
+        gate.wait_began()
+        site.kill(site.child.pid)
+        assert site.wait_exit() == -signal.SIGKILL
+        gate.open()
+        assert client.read_response().text == "waited"
+    wait_until(lambda: not site.survivors(), "every process has ended")
+
+
+def test_a_request_that_never_ends_is_ended_after_the_grace_time(start_site: StartSite) -> None:
+    site = start_site(trial.one("wsgi"), server='graceful_timeout = "1s"')
+    site.expect_error("master")
+    gate = Gate(site.folder)
+    with site.connect() as client:
+        client.send(request(gate.path, "a"))
+        gate.wait_began()
+        site.kill(site.child.pid)
+        wait_until(lambda: not site.survivors(), "every process has ended", 15)
