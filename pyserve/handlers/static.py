@@ -91,9 +91,8 @@ class StaticHandler:
         else:
             entry.is_hot = True
         memo = request.memo
-        try:
-            conditions = memo[_MEMO]
-        except KeyError:
+        conditions = memo.get(_MEMO, memo)  # the memo itself: not read yet
+        if conditions is memo:
             conditions = memo[_MEMO] = read_conditions(request.fields)
         if conditions is not None:
             assert isinstance(conditions, Conditions)

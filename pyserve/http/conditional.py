@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -131,10 +130,10 @@ def find_range(value: bytes, size: int) -> Outcome:
 
 def format_date(seconds: float) -> bytes:
     """Return an IMF-fixdate (RFC 9110 §5.6.7); what the format can't say becomes the nearest that it can."""
-    at = time.gmtime(min(max(int(seconds), 0), _LAST_DATE_S))
+    at = _EPOCH + _SECOND * min(max(int(seconds), 0), _LAST_DATE_S)
     return (
-        f"{_DAYS[at.tm_wday]}, {at.tm_mday:02d} {_MONTHS[at.tm_mon - 1]} {at.tm_year:04d} "
-        f"{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} GMT"
+        f"{_DAYS[at.weekday()]}, {at.day:02d} {_MONTHS[at.month - 1]} {at.year:04d} "
+        f"{at.hour:02d}:{at.minute:02d}:{at.second:02d} GMT"
     ).encode()
 
 

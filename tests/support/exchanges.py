@@ -1,0 +1,118 @@
+"""A fake exchange: it records what a handler answers and reads the files that it is lent, when the test says so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pyserve.config.model import Handler, Route, Site
+from pyserve.handlers.interface import Handler as Answering
+from pyserve.handlers.interface import Receiver
+from pyserve.http.request import Request
+from pyserve.http.target import parse_target
+from pyserve.routing.router import Router
+
+
+def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Request:
+    """Make a canonical request as the front would; ``if_none_match="…"`` becomes a field."""
+    raw = target.encode() if isinstance(target, str) else target
+    parts = parse_target(method, raw)
+    request = Request()
+    request.method = method
+    request.raw_target = raw
+    request.authority = request.host = "a.test"
+    request.raw_path, request.path, request.query = parts.raw_path, parts.path, parts.query
+    request.version = "1.1"
+    request.fields = tuple((name.replace("_", "-").encode(), value.encode()) for name, value in fields.items())
+    request.content_length = None
+    request.is_chunked = request.expects_continue = False
+    request.keep_alive = True
+    request.memo = {}
+    return request
+
+
+class FakeExchange:
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.over = False
+        self.peer_blob = b""
+        self.is_writable = True
+        self.status = 0
+        self.block = b""
+        self.length: int | None = None
+        self.body = b""
+        self.reason = ""
+        self.calls: list[str] = []
+        self.lent: list[tuple[int, int, int]] = []
+        self._at_end: list[Callable[[], None]] = []
+
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0) -> None:
+        self.calls.append("send")
+        self.status, self.block, self.length, self.body = status, block, len(body), body
+        self.end()
+
+    def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
+        self.calls.append("send_head")
+        self.status, self.block, self.length = status, block, length
+
+    def send_data(self, data: bytes) -> None:
+        self.calls.append("send_data")
+        self.body += data
+
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        self.calls.append("send_file")
+        self.lent.append((fd, offset, count))
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        self._at_end.append(callback)
+
+    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+        self.calls.append("fail")
+        self.status, self.block, self.reason = status, block, reason
+        self.end()
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+        self.end()
+
+    def attach(self, receiver: Receiver) -> None:
+        self.calls.append("attach")
+
+    def want_body(self) -> None: ...
+    def pause_body(self) -> None: ...
+    def resume_body(self) -> None: ...
+
+    def transmit(self) -> None:
+        """Read what was lent, as a transport would after the handler has returned, and end."""
+        for fd, offset, count in self.lent:
+            self.body += os.pread(fd, count, offset)
+        self.end()
+
+    def end(self) -> None:
+        assert not self.over, "an exchange ends once"
+        self.over = True
+        for callback in self._at_end:
+            callback()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = self.block.decode("latin-1").split("\r\n")
+        assert lines.pop() == "", "a block is whole lines"
+        return dict(line.split(": ", 1) for line in lines)
+
+
+def ask(
+    answering: Answering, config: Handler, target: str | bytes, method: str = "GET", route: str = "", **fields: str
+) -> FakeExchange:
+    """Send one request through routing to a handler and end it. ``route`` "": the handler is the site's own."""
+    routes = (Route(route, config),) if route else ()
+    site = Site("a", ("a.test",), handler=None if route else config, routes=routes)
+    router: Router[Answering] = Router([site], lambda handler, site, route: answering)
+    exchange = FakeExchange(make_request(target, method, **fields))
+    answering.handle(exchange, router.find("a.test", exchange.request.path))
+    if not exchange.over:
+        exchange.transmit()
+    return exchange
