@@ -1,0 +1,52 @@
+"""What the benchmarks start is well formed: pyserve's own configs load, nginx accepts its own."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import SCENARIOS
+from benchmarks.nginx import PROXY_LOCATION, UWSGI_LOCATION, nginx_config, nginx_program, proxy_upstream
+from benchmarks.servers import Program, Running, Stack, StackError, free_port
+from benchmarks.sites import contenders
+from benchmarks.stacks import pyserve_app
+from benchmarks.tools import find_tools
+from pyserve.config import load
+
+
+def test_every_scenario_is_there_and_begins_with_its_question() -> None:
+    for name in SCENARIOS:
+        module = importlib.import_module(f"benchmarks.{name}")
+        assert callable(module.run)
+        assert "?" in module.__doc__
+
+
+def test_the_configs_for_pyserve_load(tmp_path: Path) -> None:
+    for number, contender in enumerate([pyserve_app("wsgi", workers=2), *contenders()]):
+        assert contender.build
+        stack = contender.build(tmp_path)
+        file = tmp_path / f"{number}.toml"
+        file.write_text(stack.configs["site.toml"])
+        config = load.load([str(file)])
+        assert config.log.access
+        assert config.surroundings == ()
+
+
+@pytest.mark.needs("nginx")
+@pytest.mark.parametrize("location", [PROXY_LOCATION, UWSGI_LOCATION], ids=["proxy", "uwsgi"])
+def test_nginx_accepts_its_config(tmp_path: Path, location: str) -> None:
+    upstream = proxy_upstream(tmp_path / "app.sock", keepalive=True)
+    (tmp_path / "nginx.conf").write_text(nginx_config(tmp_path, free_port(), location, upstream))
+    argv = nginx_program(find_tools().find("nginx"), tmp_path).argv
+    checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, check=False)
+    assert "syntax is ok" in checked.stderr
+
+
+def test_a_server_that_does_not_start_is_reported_with_what_it_said(tmp_path: Path) -> None:
+    program = Program((sys.executable, "-c", "raise SystemExit('no such thing')"), tmp_path / "output.log")
+    with Running(Stack("broken", tmp_path, (program,), 1)) as running, pytest.raises(StackError, match="no such thing"):
+        running.wait_ready()
