@@ -110,6 +110,10 @@ class _Client:
 
     def _refuse(self, words: bytes) -> None:
         self._release()
+        try:
+            self.connection.recv(65536)  # bytes left unread would make the answer a reset connection
+        except OSError:
+            pass
         answer(self.connection, words)
         self._on_done(self, None)
 
