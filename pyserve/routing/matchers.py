@@ -41,7 +41,7 @@ class RegexPath:
 class PathTable:
     """The routes of one site, by their paths as written: exact ``/x``, prefix ``/x/*`` (also ``/x``), ``~regex``."""
 
-    __slots__ = ("_deepest", "_exact", "_none", "_prefixes", "_regexes")
+    __slots__ = ("_deepest", "_exact", "_first_prefix", "_none", "_prefixes", "_regexes")
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._exact: dict[str, int] = {}
@@ -49,12 +49,14 @@ class PathTable:
         self._regexes: list[RegexPath] = []
         self._deepest = 0
         self._none = len(paths)
+        self._first_prefix = self._none
         for number, path in enumerate(paths):
             if path.startswith("~"):
                 self._regexes.append(RegexPath(number, path[1:]))
             elif path.endswith("/*"):
                 prefix = path[:-2]
                 self._prefixes.setdefault(prefix, number)
+                self._first_prefix = min(self._first_prefix, number)
                 self._deepest = max(self._deepest, prefix.count("/"))
             else:
                 self._exact.setdefault(path, number)
@@ -63,7 +65,7 @@ class PathTable:
         """Return the first route that takes ``path``, or None."""
         best = self._exact.get(path, self._none)
         rest = ""
-        if self._prefixes:
+        if self._first_prefix < best:
             end = 0
             # No deeper than the deepest prefix: a path of 30,000 slashes costs no more than others.
             for _ in range(self._deepest + 1):

@@ -42,7 +42,7 @@ class _SiteTable(Generic[H]):
 
     def find(self, path: str) -> Match[H]:
         # "*" (OPTIONS *) is no path: only the site's own handler may know what to do with it.
-        found = self.paths.find(path) if path.startswith("/") else None
+        found = self.paths.find(path) if self.handlers and path[0] == "/" else None
         if found is not None:
             number, rest, groups = found
             return Match(self.site, self.site.routes[number], self.handlers[number], rest, groups)
