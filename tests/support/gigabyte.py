@@ -1,7 +1,8 @@
-"""Run the large version of the body tests by hand: ``python -m tests.support.gigabyte`` (some minutes; not part of the suite).
+"""The large version of the body tests, run by hand: ``python -m tests.support.gigabyte`` (takes minutes).
 
-1 GiB up to an application that hashes and 1 GiB down from one that generates to a client that reads slowly, then 50 slow
-clients at once; for WSGI and ASGI. Checks every bit and that no process grows by more than 64 MiB, and prints what it saw.
+1 GiB up to an application that hashes and 1 GiB down from one that generates to a client that reads slowly, then 50
+slow clients at once; for WSGI and ASGI. Checks every bit and that no process grows by more than 64 MiB, and prints
+what it saw.
 """
 
 from __future__ import annotations

@@ -1,0 +1,66 @@
+"""Promise: real pages in a real browser load whole, with nothing to complain about in its console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import environments
+from tests.support.browser import Browser
+from tests.support.site import StartSite
+
+pytestmark = pytest.mark.needs("chromium", "chromedriver")
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    (tmp_path / "browser").mkdir()
+    with Browser(tmp_path / "browser") as browser:
+        yield browser
+
+
+def demo() -> str:
+    """Return apps and sites of the shipped demo, for a free port: its paths are relative to its folder."""
+    text = (CONF / "site.toml").read_text()
+    text = text[text.index("[app.a-site]") :]
+    return text.replace('"a-site/', f'"{CONF}/a-site/').replace('"b-site/', f'"{CONF}/b-site/')
+
+
+@pytest.mark.parametrize("site_name", ["a-site", "b-site"])
+def test_the_demo_loads_without_an_error(start_site: StartSite, browser: Browser, site_name: str) -> None:
+    text = demo().replace('root    = "a-site"', f'root = "{CONF}/a-site"')
+    site = start_site(text.replace('root        = "b-site"', f'root = "{CONF}/b-site"'))
+    origin = f"http://{site_name}.localhost:{site.address[1]}"
+    browser.open(f"{origin}/")
+    links = browser.run("return [...document.querySelectorAll('a[href]')].map(link => link.href)")
+    pages = sorted({link.split("#")[0] for link in links if link.startswith(origin)})
+    assert browser.text().strip()
+    for page in pages:
+        browser.open(page)
+        assert browser.text().strip(), page
+        assert not browser.console_errors(), page
+
+
+@pytest.mark.needs("npm")
+def test_fastapi_docs_work_with_swagger_ui_served_from_a_folder(start_site: StartSite, browser: Browser) -> None:
+    site = start_site(f"""
+[app.desk]
+entry = "fastapi_desk:app"
+root = "APPS"
+venv = "{environments.frameworks(environments.PYTHONS[0])}"
+
+[site.desk]
+hosts = ["fastapi.localhost"]
+app = "desk"
+
+[[site.desk.route]]
+path = "/swagger/*"
+files = "{environments.swagger_ui()}"
+""")
+    browser.open(f"http://fastapi.localhost:{site.address[1]}/docs")
+    browser.wait_text("/items/{number}")
+    browser.wait_text("Desk")
+    assert not browser.console_errors()

@@ -1,0 +1,64 @@
+"""Virtual environments for real applications, made by the tests and kept between runs under ``.venv/apps``.
+
+They hold what a project of an operator holds and not pyserve. Packages are installed by name through pip and npm; where
+the registry can't be reached the test is listed as NOT RUN.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import tools
+
+CACHE = Path(__file__).resolve().parents[2] / ".venv" / "apps"
+FRAMEWORKS = ["django>=5.2", "flask>=3.1", "fastapi>=0.115", "python-multipart>=0.0.20"]
+# The one that pyserve runs on, and two others: the oldest that applications may use, and a newer one.
+PYTHONS = list(dict.fromkeys([f"python{sys.version_info.major}.{sys.version_info.minor}", "python3.10", "python3.13"]))
+
+
+def frameworks(python: str) -> Path:
+    """Return a virtual environment with Django, Flask and FastAPI for an interpreter named like ``python3.10``."""
+    interpreter = sys.executable if python == PYTHONS[0] else tools.find(python)
+    assert interpreter, "the test has to say that it needs this interpreter"
+    key = hashlib.sha256(repr((FRAMEWORKS, os.path.realpath(interpreter))).encode()).hexdigest()[:8]
+    folder = CACHE / f"{python}-{key}"
+    done = folder / "complete"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        _run([interpreter, "-m", "venv", str(folder)], "a virtual environment could not be made")
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, *FRAMEWORKS], "Django, Flask and FastAPI could not be installed")
+        done.touch()
+    return folder
+
+
+def swagger_ui() -> Path:
+    """Return the folder of npm's swagger-ui-dist, which ``/docs`` of FastAPI loads."""
+    npm = tools.find("npm")
+    assert npm, "the test has to say that it needs npm"
+    folder = CACHE / "swagger-ui"
+    package = folder / "node_modules/swagger-ui-dist"
+    done = folder / "complete"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "package.json").write_text("{}")
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", f"--cache={CACHE / 'npm'}"]
+        _run([npm, "install", *options, "swagger-ui-dist@5"], "swagger-ui-dist could not be installed", cwd=folder)
+        done.touch()
+    return package
+
+
+def _run(command: list[str], failure: str, cwd: Path | None = None) -> None:
+    for _ in range(2):  # registries have their moments
+        answer = subprocess.run(
+            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300
+        )
+        if answer.returncode == 0:
+            return
+    tools.not_run(f"{failure}: {answer.stdout.strip().splitlines()[-1:]}", installable=True)
