@@ -118,7 +118,7 @@ def _run() -> _Parser:
         metavar="ADDRESS",
         action="append",
         default=[],
-        help='for a TARGET: ":8080", "[::1]:8000", "unix:web.sock"; may be given more than once (default: 127.0.0.1:8000)',
+        help='for a TARGET: ":8080", "[::1]:8000", "unix:web.sock"; as often as needed (default: 127.0.0.1:8000)',
     )
     parser.add_argument(
         *("--workers", "-w"),

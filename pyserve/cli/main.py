@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(error)
         return exit_codes.NO_SERVER
     except KeyboardInterrupt:
-        # Only before the server has its own handlers, or in a command that waits: asked to stop.
+        # Before the server has its own handlers, or in a command that waits.
         return exit_codes.STOPPED
     except BrokenPipeError:
-        # Whoever read our output has had enough. Without this the interpreter would complain when it flushes at the end.
+        # Whoever read our output has had enough; without this the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exit_codes.STOPPED
 

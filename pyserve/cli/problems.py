@@ -1,4 +1,4 @@
-"""Print the problems of a configuration, one a line, with a last line that says how many and what now.
+"""Print the problems of a configuration, one a line, with a last line that counts them.
 
 I/O: stderr.
 """
@@ -22,5 +22,5 @@ def print_problems(problems: Sequence[Problem], details: Mapping[str, str] | Non
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     files = list(dict.fromkeys(printable(problem.file) for problem in problems))
     where = files[0] if len(files) == 1 else f"{len(files)} files"
-    lines.append(f"pyserve: {count} in {where}; nothing was started")
+    lines.append(f"pyserve: {count} in {where}")
     print("\n".join(lines), file=sys.stderr)

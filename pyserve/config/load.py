@@ -87,8 +87,11 @@ def tree_for(target: str, listen: Sequence[str] = (), workers: int | None = None
         tree["site"] = {"public": {"default": True, "files": os.path.abspath(target)}}
         return tree
     module, colon, attribute = target.partition(":")
-    if not colon or "/" in target:
-        raise ValueError(f'expected "module:attribute" or a folder: {target!r} is neither')
+    if "/" in target:
+        raise ValueError(f"there is no folder {target!r}")
+    if not colon:
+        hint = f"; the attribute is missing, as {target}:app" if target.isidentifier() else ""
+        raise ValueError(f'expected "module:attribute" or a folder, not {target!r}{hint}')
     name = re.sub(r"[^A-Za-z0-9_-]", "-", module) or "app"
     app: dict[str, Any] = {"entry": target}
     if attribute.endswith("()"):
