@@ -42,7 +42,7 @@ class Scoreboard:
         _U32.pack_into(self.page, 16 + 4 * front, stream)
 
     def started_cells(self) -> memoryview:
-        """Return the last started streams as u32 cells by front: ``cells[front] = stream`` is ``start`` at a third of the price.
+        """Return the last started streams as u32 cells by front: setting one is ``start`` at a third of its price.
 
         Native order, which is little-endian on every platform that we run on.
         """

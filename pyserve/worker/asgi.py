@@ -1,0 +1,256 @@
+"""Step 5: the ASGI runner. It starts a task per request on the loop and writes all answers of a turn at once.
+
+I/O: the data sockets, through transports of the given loop. No signal handlers, no exit, no loop of its own: the same
+runner works in a worker process and inside a caller's loop. The watcher's news come in by ``call_soon_threadsafe``,
+once per turn however many there are.
+
+HOT: benchmarks/hello.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import Any
+
+from ..wire.frames import ASGI, BODY, BODY_LAST, BUSY, HELLO, REQUEST, VERSION, frame
+from ..wire.scoreboard import Scoreboard
+from .asgi_stream import AsgiStream
+from .channel import Channel, Desk
+from .scopes import Scopes
+
+_BEAT_S = 0.02
+"""The front calls a loop stuck whose heartbeat is older than 50 ms (D11)."""
+
+# The application's task factory is not touched: only the request's own task starts at once, where Python can.
+_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+_BODIES = (BODY, BODY_LAST)
+
+
+class _Data(asyncio.Protocol):
+    """The data socket of one front."""
+
+    def __init__(self, runner: AsgiRunner, channel: Channel) -> None:
+        self._runner = runner
+        self._channel = channel
+
+    def data_received(self, data: bytes) -> None:
+        self._runner.take_frames(self._channel, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._runner.data_lost(self._channel)
+
+
+class AsgiRunner(Desk):
+    """``concurrency``: streams at once; more are given back as BUSY. ``state``: what the lifespan left, copied into
+    each scope.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        app: Callable[..., Any],
+        scoreboard: Scoreboard,
+        concurrency: int,
+        state: dict[str, Any],
+    ) -> None:
+        super().__init__(scoreboard)
+        self.loop = loop
+        self.app = app
+        self.concurrency = concurrency
+        self.scopes = Scopes(state)
+        self.is_stopping = False
+        self.tasks: dict[Any, asyncio.Task[None]] = {}
+        self._running = 0  # streams met and not over
+        self._transports: dict[Channel, asyncio.WriteTransport] = {}
+        self._dirty: list[Channel] = []
+        self._beats = False
+        self._news: deque[tuple[str, Any, Any]] = deque()
+        self._has_news_due = False
+        self._stopped: asyncio.Future[None] = loop.create_future()
+
+    # -- from any thread
+
+    def stop(self) -> None:
+        """Finish what runs, then let ``wait_stopped`` return."""
+        self.is_stopping = True
+        self._tell("stop", None, None)
+
+    def add_channel(self, front: int, data: socket.socket, control: socket.socket) -> Channel:
+        """Say HELLO to a front and serve it from now on."""
+        data.setblocking(False)
+        channel = Channel(front, data, control)
+        with self.lock:
+            self.started[front] = 0
+            self.channels.append(channel)
+        self._tell("channel", channel, None)
+        return channel
+
+    # -- from the watcher
+
+    def give_credit(self, channel: Channel, number: int, credit: int) -> None:
+        self._tell("credit", channel.streams.get(number), credit)
+
+    def client_gone(self, channel: Channel, number: int) -> None:
+        stream = self.disconnect(channel, number)
+        if stream is not None:
+            self._tell("gone", stream, None)
+
+    def front_gone(self, channel: Channel) -> None:
+        channel.is_dead = True
+        self._tell("front gone", channel, None)
+
+    def hurry(self, channel: Channel) -> None:
+        """Answers are never kept longer than a turn of the loop: nothing to do."""
+
+    def _tell(self, what: str, about: Any, value: Any) -> None:
+        self._news.append((what, about, value))
+        # SAFETY: the loop clears the mark before it empties the deque, so nothing appended is left without a call.
+        if not self._has_news_due:
+            self._has_news_due = True
+            try:
+                self.loop.call_soon_threadsafe(self._take_news)
+            except RuntimeError:
+                pass  # the loop is closed: there is nobody to tell
+
+    # -- on the loop
+
+    def _take_news(self) -> None:
+        self._has_news_due = False
+        news = self._news
+        while news:
+            what, about, value = news.popleft()
+            if what == "credit":
+                if about is not None:
+                    about.available += value
+                    about.wake()
+            elif what == "gone":
+                about.wake()
+            elif what == "front gone":
+                self._drop(about)
+            elif what == "channel":
+                self.tasks[about] = self.loop.create_task(self._connect(about))
+            elif what == "stop":
+                self._check_stopped()
+
+    async def _connect(self, channel: Channel) -> None:
+        try:
+            transport, _ = await self.loop.create_unix_connection(lambda: _Data(self, channel), sock=channel.data)
+            self._transports[channel] = transport
+            transport.write(frame(HELLO, 0, bytes((ASGI, VERSION))))
+        except OSError:
+            self._drop(channel)
+        finally:
+            self.task_over(channel)
+
+    def data_lost(self, channel: Channel) -> None:
+        channel.is_dead = True
+        self._drop(channel)
+
+    def _drop(self, channel: Channel) -> None:
+        """A front died: nobody waits for any of its answers."""
+        transport = self._transports.pop(channel, None)
+        if transport is not None:
+            transport.abort()
+        with self.lock:
+            if channel in self.channels:
+                self.channels.remove(channel)
+            for stream in channel.streams.values():
+                stream.is_gone = True
+        for stream in list(channel.streams.values()):
+            stream.wake()
+
+    def take_frames(self, channel: Channel, data: bytes) -> None:
+        """Everything that one front sent in this turn."""
+        self.scoreboard.beat(monotonic_ns())
+        if not self._beats:
+            self._beats = True
+            self.loop.call_later(_BEAT_S, self._beat)
+        streams = channel.streams
+        loop = self.loop
+        tasks = self.tasks
+        for kind, number, payload in channel.splitter.feed(data):
+            if kind == REQUEST:
+                with self.lock:
+                    channel.last_met = number
+                    if channel.refused and number in channel.refused:
+                        channel.refused.discard(number)
+                        continue
+                    is_busy = self._running >= self.concurrency or self.is_stopping
+                    if not is_busy:
+                        stream = streams[number] = AsgiStream(channel, number, payload, self)
+                        if channel.gone_early and number in channel.gone_early:
+                            channel.gone_early.discard(number)
+                            stream.is_gone = True
+                if is_busy:
+                    self.post(channel, frame(BUSY, number))
+                    continue
+                self._running += 1
+                task = asyncio.Task(stream.run(), loop=loop, **_EAGER)
+                if not task.done():
+                    tasks[stream] = task  # the loop itself holds tasks weakly
+            elif kind in _BODIES:
+                known = streams.get(number)
+                if known is not None:
+                    known.take_body(payload, kind == BODY_LAST)
+
+    def post(self, channel: Channel, data: bytes) -> None:
+        """Send a frame with all others of this turn."""
+        out = channel.out
+        if not out:
+            # The turn's tasks are already queued before this, so their frames are in `out` when it runs.
+            self.loop.call_soon(self._flush, channel)
+        out.append(data)
+
+    def _flush(self, channel: Channel) -> None:
+        out = channel.out
+        transport = self._transports.get(channel)
+        if transport is not None and out:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+
+    def stream_over(self, stream: AsgiStream) -> None:
+        """The last frame of a stream was posted; its task may still run."""
+        self._running -= 1
+        stream.channel.streams.pop(stream.number, None)
+
+    def stream_recalled(self) -> None:
+        """A stream was recalled between its REQUEST and its start."""
+        self._running -= 1
+
+    def task_over(self, owner: Any) -> None:
+        self.tasks.pop(owner, None)
+        if self.is_stopping:
+            self.loop.call_soon(self._check_stopped)
+
+    def _beat(self) -> None:
+        self.scoreboard.beat(monotonic_ns())
+        if self._running:
+            self.loop.call_later(_BEAT_S, self._beat)
+        else:
+            self._beats = False
+
+    def _check_stopped(self) -> None:
+        if self.is_stopping and not self.tasks and not self._stopped.done():
+            self._stopped.set_result(None)
+
+    async def wait_stopped(self) -> None:
+        """Return when ``stop`` was called and everything that ran is over and written."""
+        await self._stopped
+        for channel in list(self._transports):
+            self._flush(channel)
+
+    async def close(self) -> None:
+        """Close the data sockets once everything in their buffers is written."""
+        for channel, transport in list(self._transports.items()):
+            self._flush(channel)
+            transport.close()
+        # A transport closes in a later turn.
+        for _ in range(100):
+            if not self._transports:
+                break
+            await asyncio.sleep(0.01)

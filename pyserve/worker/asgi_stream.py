@@ -1,0 +1,283 @@
+"""Step 5: one ASGI call, ``receive`` and ``send`` of an HTTP scope (ASGI HTTP spec 2.4).
+
+I/O: none of its own; frames go to the runner's turn. Protects: exactly one end frame per stream, never a byte beyond
+the credit or the announced length, messages in the right order only. After the client left ``send`` does nothing, as
+applications expect from uvicorn.
+
+HOT: benchmarks/hello.py. The head is held until the first body message: a small whole answer is one frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ..wire.codec import COMPLETE, EXPECTS, HAS_BODY, answer_frame
+from ..wire.frames import (
+    CREDIT_BODY,
+    DATA,
+    DATA_LAST,
+    FAILED,
+    LOG,
+    MAX_PAYLOAD,
+    WANT_BODY,
+    WINDOW,
+    frame,
+    number_frame,
+)
+from .channel import Channel, Stream
+from .heads import byte_head
+from .loader import text_of
+from .wsgi import text_payload
+
+if TYPE_CHECKING:
+    from .asgi import AsgiRunner
+
+_ERROR = 40  # a level of the error log
+_NOTHING, _HELD, _SENT, _COMPLETE = range(4)  # what became of the answer's head and body
+
+
+class AsgiStream(Stream):
+    __slots__ = (
+        "_block",
+        "_chunks",
+        "_content_length",
+        "_flags",
+        "_has_whole_body",
+        "_is_body_given",
+        "_is_bodyless",
+        "_payload",
+        "_remaining",
+        "_response",
+        "_runner",
+        "_status",
+        "_unreturned",
+        "_waiters",
+    )
+
+    def __init__(self, channel: Channel, number: int, payload: bytes, runner: AsgiRunner) -> None:
+        self.channel = channel
+        self.number = number
+        self.state = 0  # WAITING
+        self.is_gone = False
+        self.available = WINDOW
+        self._payload = payload
+        self._runner = runner
+        self._response = _NOTHING
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._is_body_given = False
+        if payload[0]:
+            self._chunks: deque[bytes] = deque()
+            self._has_whole_body = not payload[0] & HAS_BODY
+            self._unreturned = 0
+
+    async def run(self) -> None:
+        """Call the application; never raises."""
+        runner = self._runner
+        if not runner.is_started_now(self):
+            runner.stream_recalled()
+            runner.task_over(self)
+            return
+        try:
+            if not self.is_gone:
+                scope = runner.scopes.make(self._payload)
+                self._is_bodyless = scope["method"] == "HEAD"
+                await runner.app(scope, self.receive, self.send)
+            if self._response < _COMPLETE:
+                text = "" if self.is_gone else "the ASGI application returned without completing its answer"
+                self._end(frame(FAILED, self.number, text.encode()))
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: a task that raised them would end the loop.
+            self._fail(error)
+        finally:
+            runner.task_over(self)
+
+    # -- the request's body
+
+    def take_body(self, payload: bytes, is_last: bool) -> None:
+        """A BODY or BODY_LAST frame arrived."""
+        if payload:
+            self._chunks.append(payload)
+        if is_last:
+            self._has_whole_body = True
+        if self._waiters is not None:
+            self.wake()
+
+    async def receive(self) -> dict[str, Any]:
+        if not self._payload[0]:
+            if not self._is_body_given and not self.is_gone and self._response < _COMPLETE:
+                self._is_body_given = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+        else:
+            if self._payload[0] & EXPECTS:
+                self._payload = b"\1"  # HAS_BODY alone: said once
+                if not self.is_gone and self._response < _COMPLETE:
+                    self._runner.post(self.channel, frame(WANT_BODY, self.number))
+            while not self._is_body_given and not self.is_gone and self._response < _COMPLETE:
+                if self._chunks:
+                    return self._next_chunk()
+                if self._has_whole_body:
+                    self._is_body_given = True
+                    return {"type": "http.request", "body": b"", "more_body": False}
+                await self._wait()
+        while not self.is_gone and self._response < _COMPLETE:
+            await self._wait()
+        return {"type": "http.disconnect"}
+
+    def _next_chunk(self) -> dict[str, Any]:
+        chunk = self._chunks.popleft()
+        if self._has_whole_body:
+            if not self._chunks:
+                self._is_body_given = True
+        else:
+            self._unreturned += len(chunk)
+            if self._unreturned >= WINDOW // 2:
+                self._runner.post(self.channel, number_frame(CREDIT_BODY, self.number, self._unreturned))
+                self._unreturned = 0
+        return {"type": "http.request", "body": chunk, "more_body": not self._is_body_given}
+
+    # -- the answer
+
+    async def send(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        response = self._response
+        if kind == "http.response.start":
+            if response != _NOTHING:
+                raise RuntimeError("http.response.start was already sent")
+            status = message["status"]
+            if type(status) is not int and not isinstance(status, int):
+                raise TypeError(f"status must be an int, not {type(status).__name__}")
+            if not 200 <= status <= 599:
+                raise ValueError(f"status {status} is not a final status code")
+            self._block, self._flags, self._content_length = byte_head(message.get("headers", ()))
+            if status == 204 or status == 304:
+                self._is_bodyless = True
+            self._status = int(status)
+            self._response = _HELD
+            return
+        if kind != "http.response.body":
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+        if response == _COMPLETE:
+            raise RuntimeError("the answer was already completed")
+        if response == _NOTHING:
+            raise RuntimeError("http.response.body before http.response.start")
+        body = message.get("body", b"")
+        if type(body) is not bytes:
+            body = _as_bytes(body)
+        if message.get("more_body", False):
+            if self.is_gone:
+                return
+            if response == _HELD:
+                body = self._send_head(body)
+            if body and not self._is_bodyless:
+                await self._send_data(body, False)
+            return
+        if response == _HELD and len(body) <= MAX_PAYLOAD:
+            length = self._content_length
+            if self._is_bodyless:
+                if length < 0 and self._status != 304:
+                    length = len(body)
+                if self._status == 204:
+                    length = -1
+                body = b""
+            elif length < 0:
+                length = len(body)
+            elif length < len(body):
+                body = body[:length]
+            self._end(answer_frame(self.number, self._status, self._flags | COMPLETE, length, self._block, body))
+            return
+        if self.is_gone:
+            self._end(frame(FAILED, self.number))
+            return
+        if response == _HELD:
+            if self._content_length < 0:
+                self._content_length = len(body)
+            body = self._send_head(body)
+        if self._is_bodyless:
+            body = b""
+        await self._send_data(body, True)
+
+    def _send_head(self, body: bytes) -> bytes:
+        """Send the head with as much of ``body`` as the frame takes; return the rest."""
+        self._response = _SENT
+        length = self._remaining = self._content_length
+        if self._is_bodyless:
+            body = b""
+            if self._status == 204:
+                length = -1
+        first = body[:MAX_PAYLOAD]
+        if 0 <= length < len(first):
+            first = first[:length]
+        self.available -= len(first)
+        self._remaining -= len(first)
+        self._runner.post(
+            self.channel, answer_frame(self.number, self._status, self._flags, length, self._block, first)
+        )
+        return body[len(first) :]
+
+    async def _send_data(self, body: bytes, is_last: bool) -> None:
+        if self._content_length >= 0 and len(body) > self._remaining:
+            body = body[: self._remaining]  # bytes beyond the announced length are cut
+        at = 0
+        end = len(body)
+        while True:
+            count = min(end - at, MAX_PAYLOAD, self.available)
+            is_end = is_last and at + count == end
+            if count or is_end:
+                piece = body if count == end else body[at : at + count]
+                at += count
+                self.available -= count
+                self._remaining -= count
+                if is_end:
+                    self._end(frame(DATA_LAST, self.number, piece))
+                else:
+                    self._runner.post(self.channel, frame(DATA, self.number, piece))
+            if at == end:
+                return
+            while self.available <= 0:
+                await self._wait()
+                if self.is_gone:
+                    if is_last:
+                        self._end(frame(FAILED, self.number))
+                    return
+
+    def _end(self, last: bytes) -> None:
+        self._response = _COMPLETE
+        self._runner.post(self.channel, last)
+        self._runner.stream_over(self)
+        if self._waiters is not None:
+            self.wake()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._response == _COMPLETE:
+            if not isinstance(error, asyncio.CancelledError):
+                text = "after the answer was complete:\n" + text_of(error)
+                self._runner.post(self.channel, frame(LOG, 0, bytes([_ERROR]) + text_payload(text)))
+        elif self.is_gone:
+            # Whatever an application raises because its client left is no failure of its own.
+            self._end(frame(FAILED, self.number))
+        else:
+            self._end(frame(FAILED, self.number, text_payload(text_of(error))))
+
+    # -- waiting
+
+    async def _wait(self) -> None:
+        waiter = self._runner.loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        await waiter
+
+    def wake(self) -> None:
+        """Let every waiter look again: body, credit or the client's end came."""
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _as_bytes(body: Any) -> bytes:
+    if isinstance(body, (bytearray, memoryview, bytes)):
+        return bytes(body)
+    raise TypeError(f"body must be bytes, not {type(body).__name__}")

@@ -1,0 +1,144 @@
+"""Step 5, the worker's end: one front's data and control sockets, and the streams that came over them.
+
+I/O: blocking sends on the data socket. Frames are appended to ``out`` by whoever has one and written by whoever
+flushes first: one lock holder writes what all others appended meanwhile, so that no thread ever waits to send a small
+answer.
+
+Also here: the desk, which knows of each stream whether it waits, runs or was recalled. Its one lock makes "has it
+started?" exact (wire/README.md). It never touches a socket.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+from ..wire.frames import WINDOW, Splitter, is_after
+from ..wire.scoreboard import Scoreboard
+
+WAITING, STARTED, RECALLED = range(3)
+
+READ_BYTES = 256 * 1024
+
+
+class Stream:
+    """One request in this worker. Subclasses add what WSGI or ASGI needs; the watcher knows only this much."""
+
+    __slots__ = ("available", "channel", "is_gone", "number", "state")
+
+    def __init__(self, channel: Channel, number: int) -> None:
+        self.channel = channel
+        self.number = number
+        self.state = WAITING
+        self.is_gone = False
+        self.available = WINDOW  # bytes of the answer that may be sent without more credit
+
+
+class Channel:
+    """``front``: its number. Owns both sockets: ``data`` is closed by who reads it, ``control`` by the watcher."""
+
+    __slots__ = (
+        "control",
+        "data",
+        "front",
+        "gone_early",
+        "is_dead",
+        "last_met",
+        "out",
+        "refused",
+        "send_lock",
+        "splitter",
+        "streams",
+    )
+
+    def __init__(self, front: int, data: socket.socket, control: socket.socket) -> None:
+        self.front = front
+        self.data = data
+        self.control = control
+        self.splitter = Splitter()
+        self.streams: dict[int, Any] = {}  # of this front, met and not over
+        self.last_met: int | None = None
+        self.refused: set[int] = set()  # recalled before their REQUEST was read
+        self.gone_early: set[int] = set()  # disconnected before their REQUEST was read
+        self.out: list[bytes | memoryview] = []
+        self.send_lock = threading.Lock()
+        self.is_dead = False
+
+    def flush(self) -> None:
+        """Write everything in ``out``, or leave it to the thread that is writing now."""
+        out = self.out
+        # SAFETY: the holder looks at `out` again after it let go, so a frame appended while the lock was taken is never
+        # left behind. Appending is atomic, and only the holder removes.
+        while out:
+            if not self.send_lock.acquire(False):
+                return
+            try:
+                count = len(out)
+                if count:
+                    data = out[0] if count == 1 else b"".join(out[:count])
+                    del out[:count]
+                    self.data.sendall(data)
+            except OSError:
+                # The front died: whoever reads the socket sees its end and drops the streams.
+                self.is_dead = True
+                out.clear()
+            finally:
+                self.send_lock.release()
+
+    def close_both(self) -> None:
+        """For a forked grandchild: let go without a word."""
+        self.data.close()
+        self.control.close()
+
+
+class Desk:
+    """What is known of every stream. Called from the thread that meets requests, those that run them, and the
+    watcher.
+    """
+
+    def __init__(self, scoreboard: Scoreboard) -> None:
+        self.lock = threading.Lock()
+        self.scoreboard = scoreboard
+        self.started = scoreboard.started_cells()
+        self.channels: list[Channel] = []
+
+    def recall(self, channel: Channel, number: int) -> bool:
+        """Return whether this stream has not started; if so it never will."""
+        with self.lock:
+            stream = channel.streams.get(number)
+            if stream is None:
+                if channel.last_met is not None and not is_after(number, channel.last_met):
+                    return False  # over, or given back as BUSY
+                channel.refused.add(number)
+                return True
+            if stream.state != WAITING:
+                return False
+            stream.state = RECALLED
+            del channel.streams[number]
+            return True
+
+    def disconnect(self, channel: Channel, number: int) -> Any:
+        """Mark that nobody waits for this answer; return the stream if it is here."""
+        with self.lock:
+            stream = channel.streams.get(number)
+            if stream is not None:
+                stream.is_gone = True
+            elif channel.last_met is None or is_after(number, channel.last_met):
+                channel.gone_early.add(number)
+            return stream
+
+    def is_started_now(self, stream: Stream) -> bool:
+        """Mark that the application call of this stream begins; False = it was recalled, don't."""
+        self.lock.acquire()
+        if stream.state != WAITING or stream.channel.is_dead:
+            self.lock.release()
+            return False
+        stream.state = STARTED
+        self.started[stream.channel.front] = stream.number
+        self.lock.release()
+        return True
+
+    def count(self) -> int:
+        """Return how many streams are here."""
+        return sum(len(channel.streams) for channel in self.channels)

@@ -1,0 +1,142 @@
+"""Step 6 begins: an application's status and headers become the answer's block, checked.
+
+Pure, with bounded memos: real applications send the same few headers again and again, and a header that was checked
+once is one look-up. The front checks the block once more and would give up on this worker: here it is an error of the
+application.
+
+HOT: benchmarks/hello.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ..wire.codec import CLOSE, HAS_DATE, HAS_SERVER, UNKNOWN_LENGTH
+from ..wire.frames import MAX_HEAD_PAYLOAD
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUS = re.compile(r"[2-5][0-9][0-9] [\t\x20-\x7e\x80-\xff]*")
+
+# Hop-by-hop fields belong to the connection, which is the front's (RFC 9110 §7.6.1, PEP 3333 "Other HTTP Features").
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    b"transfer-encoding upgrade".split()
+)
+# Different in every answer: not worth remembering.
+_VARYING = frozenset(b"set-cookie etag last-modified location expires x-request-id".split())
+_SPECIAL = frozenset([b"content-length", b"date", b"server", *_HOP_BY_HOP])
+_MAX_REMEMBERED = 1024
+
+_lines: dict[Any, bytes] = {}
+_names: dict[Any, bytes] = {}
+_statuses: dict[str, int] = {"200 OK": 200}
+
+Head = tuple[bytes, int, int]
+"""Block, flags of ANSWER, content length or UNKNOWN_LENGTH."""
+
+
+def parse_status(status: Any) -> int:
+    """Return the code of a WSGI status ("200 OK"); raise TypeError or ValueError."""
+    code = _statuses.get(status)
+    if code is None:
+        if type(status) is not str:
+            raise TypeError(f"status must be a str, not {type(status).__name__}")
+        match = _STATUS.fullmatch(status)
+        if match is None:
+            raise ValueError(f"status {status!r} is not a final status code and a reason")
+        code = int(status[:3])
+        if len(_statuses) < _MAX_REMEMBERED:
+            _statuses[status] = code
+    return code
+
+
+def text_head(headers: Iterable[tuple[str, str]]) -> Head:
+    """Return the head of WSGI headers (str, latin-1); raise TypeError or ValueError for headers that can't be sent."""
+    lines = []
+    flags = 0
+    length = UNKNOWN_LENGTH
+    known = _lines.get
+    for name, value in headers:
+        line = known((name, value))
+        if line is None:
+            if type(name) is not str or type(value) is not str:
+                raise TypeError(
+                    f"header {name!r}: name and value must be str, not {type(name).__name__}, {type(value).__name__}"
+                )
+            lower = _names.get(name) or _checked_name(name, name.encode("latin-1", "replace"))
+            raw = value.encode("latin-1")
+            if lower in _SPECIAL:
+                line, flags, length = _special(lower, raw, flags, length)
+            else:
+                line = _checked_line(name, value, lower, raw)
+        lines.append(line)
+    return _sized(b"".join(lines)), flags, length
+
+
+def byte_head(headers: Iterable[Iterable[bytes]]) -> Head:
+    """Return the head of ASGI headers (bytes); raise TypeError or ValueError for headers that can't be sent."""
+    lines = []
+    flags = 0
+    length = UNKNOWN_LENGTH
+    known = _lines.get
+    for name, value in headers:
+        line = known((name, value))
+        if line is None:
+            if type(name) is not bytes or type(value) is not bytes:
+                raise TypeError(
+                    f"header {name!r}: name and value must be bytes, not {type(name).__name__}, {type(value).__name__}"
+                )
+            lower = _names.get(name) or _checked_name(name, name)
+            if lower in _SPECIAL:
+                line, flags, length = _special(lower, value, flags, length)
+            else:
+                line = _checked_line(name, value, lower, value)
+        lines.append(line)
+    return _sized(b"".join(lines)), flags, length
+
+
+def _sized(block: bytes) -> bytes:
+    if len(block) > MAX_HEAD_PAYLOAD - 1024:
+        raise ValueError(f"{len(block)} bytes of headers")
+    return block
+
+
+def _checked_name(name: Any, raw: bytes) -> bytes:
+    if _TOKEN.fullmatch(raw) is None:
+        raise ValueError(f"header name {name!r} is not a token")
+    lower = raw.lower()
+    if len(_names) < _MAX_REMEMBERED:
+        _names[name] = lower
+    return lower
+
+
+def _checked_line(name: Any, value: Any, lower: bytes, raw: bytes) -> bytes:
+    if _CONTROL.search(raw) is not None:
+        raise ValueError(f"header {name!r} has a control character in its value {value!r}")
+    line = lower + b": " + raw.strip(b" \t") + b"\r\n"
+    if len(raw) <= 128 and lower not in _VARYING:
+        if len(_lines) >= _MAX_REMEMBERED:
+            _lines.clear()
+        _lines[name, value] = line
+    return line
+
+
+def _special(lower: bytes, raw: bytes, flags: int, length: int) -> tuple[bytes, int, int]:
+    """Return the line (or nothing) of a field that the front has to know about, and what it changes."""
+    if lower == b"content-length":
+        if not raw.isdigit() or len(raw) > 18:
+            raise ValueError(f"content-length {raw!r} is not a number")
+        if length >= 0 and length != int(raw):
+            raise ValueError("two different content-length headers")
+        return b"", flags, int(raw)
+    if lower in _HOP_BY_HOP:
+        if lower == b"connection" and b"close" in raw.lower():
+            flags |= CLOSE
+        return b"", flags, length
+    if _CONTROL.search(raw) is not None:
+        raise ValueError(f"header {lower!r} has a control character in its value {raw!r}")
+    line = lower + b": " + raw.strip(b" \t") + b"\r\n"
+    return line, flags | (HAS_DATE if lower == b"date" else HAS_SERVER), length

@@ -1,0 +1,68 @@
+"""Step 5: the ASGI HTTP scope of a request (ASGI 3.0, HTTP spec 2.4).
+
+Pure, with bounded memos: the peer blob is the same for a connection and the head blob for equal heads. Each scope is
+the application's own, with its own ``headers`` list and ``state``.
+
+HOT: benchmarks/hello.py.
+"""
+
+from __future__ import annotations
+
+import marshal
+from typing import Any
+
+_MAX_HEADS = 256
+_MAX_HEAD_BYTES = 2048
+_MAX_PEERS = 1024
+
+ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+
+
+class Scopes:
+    """``state``: the lifespan's, copied (not deeply) into each scope."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self._state = state
+        self._peers: dict[bytes, tuple[Any, Any, str]] = {}
+        self._heads: dict[bytes, dict[str, Any]] = {}
+
+    def make(self, payload: bytes) -> dict[str, Any]:
+        """Return a new scope for a REQUEST payload."""
+        at = 3 + payload[1] + (payload[2] << 8)
+        peer_blob = payload[3:at]
+        head_blob = payload[at:]
+        head = self._heads.get(head_blob)
+        if head is None:
+            head = _make_head(marshal.loads(head_blob))
+            if len(head_blob) <= _MAX_HEAD_BYTES:
+                if len(self._heads) >= _MAX_HEADS:
+                    self._heads.clear()
+                self._heads[head_blob] = head
+        peer = self._peers.get(peer_blob)
+        if peer is None:
+            if len(self._peers) >= _MAX_PEERS:
+                self._peers.clear()
+            peer = self._peers[peer_blob] = marshal.loads(peer_blob)
+        scope = head.copy()
+        scope["client"], scope["server"], scope["scheme"] = peer
+        scope["headers"] = list(scope["headers"])
+        scope["state"] = self._state.copy()
+        return scope
+
+
+def _make_head(head: tuple[Any, ...]) -> dict[str, Any]:
+    method, raw_path, path, query, version, mount, _, fields = head
+    return {
+        "type": "http",
+        "asgi": ASGI_VERSIONS,
+        "http_version": version,
+        "method": method,
+        "scheme": "",
+        "path": path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": mount,
+        "headers": fields,
+        "client": None,
+        "server": None,
+    }

@@ -1,0 +1,49 @@
+"""Step 5, ``threads = 1``: one thread reads, calls the application and writes. No loop, no hand-over.
+
+I/O: see ``wsgi_runner``. Finished answers may be kept while more requests are in hand, so that several share one
+write; never across a wait, never more than 64 KiB, never longer than 2 ms of other requests' work. What a slow call
+would delay, the watcher flushes when the front recalls what waits behind it.
+
+HOT: benchmarks/hello.py.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from .wsgi import WsgiStream
+from .wsgi_runner import WsgiRunner
+
+_KEPT_BYTES = 64 * 1024
+_KEPT_S = 0.002
+
+
+class InlineRunner(WsgiRunner):
+    def serve(self) -> None:
+        """Answer requests until ``stop``. Blocks."""
+        pending = self.pending
+        while not self.is_stopping:
+            self.wait_for_frames()
+            since = monotonic()
+            kept = 0
+            while pending and not self.is_stopping:
+                stream = pending.popleft()
+                if not self.is_started_now(stream):
+                    continue
+                self.run(stream)
+                out = stream.channel.out
+                if out and pending:
+                    kept += len(out[-1])
+                    now = monotonic()
+                    if kept > _KEPT_BYTES or now - since > _KEPT_S:
+                        self.flush_all()
+                        since = now
+                        kept = 0
+            self.flush_all()
+        self.give_back()
+
+    def wait_for_body(self, stream: WsgiStream) -> None:
+        # Frames of other streams that arrive meanwhile wait their turn.
+        self.flush_all()
+        while not (stream.chunks or stream.has_whole_body or stream.is_gone):
+            self.wait_for_frames()

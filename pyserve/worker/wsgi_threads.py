@@ -1,0 +1,85 @@
+"""Step 5, ``threads`` > 1: one thread reads, the others call the application.
+
+I/O: see ``wsgi_runner``. A request is taken and marked as started in one step under the lock, so that requests start
+in order even when threads race. Answers are written at once; whoever is writing takes along what the others have
+(``Channel.flush``).
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from time import monotonic_ns
+
+from ..wire.scoreboard import MAX_THREADS
+from .channel import STARTED, WAITING
+from .wsgi import WsgiStream
+from .wsgi_runner import WsgiRunner
+
+
+class ThreadedRunner(WsgiRunner):
+    _taken = 0  # requests that left `pending`, ever
+    _ended = 0  # threads that came to their end
+
+    def serve(self) -> None:
+        """Answer requests until ``stop``. Blocks."""
+        tokens: SimpleQueue[bool] = SimpleQueue()  # True = one more is pending, False = end
+        threads = [
+            threading.Thread(target=self._work, args=(index, tokens), name=f"pyserve-{index}", daemon=True)
+            for index in range(self.threads)
+        ]
+        for thread in threads:
+            thread.start()
+        handed = 0
+        pending = self.pending
+        while not self.is_stopping:
+            self.wait_for_frames()
+            with self.lock:
+                # `_taken` counts what left the deque, so the sum counts what was ever put there.
+                total = self._taken + len(pending)
+            for _ in range(total - handed):
+                tokens.put(True)
+            handed = total
+            self.flush_all()
+        self.give_back()
+        for _ in threads:
+            tokens.put(False)
+        # Bodies of requests that run must still be read.
+        while self._ended < len(threads):
+            self.wait_for_frames()
+            self.give_back()
+        for thread in threads:
+            thread.join()
+        self.flush_all()
+
+    def _work(self, index: int, tokens: SimpleQueue[bool]) -> None:
+        ident = threading.get_ident()
+        scoreboard = self.scoreboard
+        is_shown = index < MAX_THREADS
+        while tokens.get():
+            with self.lock:
+                if not self.pending:
+                    continue  # given back while stopping
+                stream = self.pending.popleft()
+                self._taken += 1
+                channel = stream.channel
+                if stream.state != WAITING or channel.is_dead:
+                    continue
+                stream.state = STARTED
+                self.started[channel.front] = stream.number
+            if is_shown:
+                scoreboard.occupy(index, channel.front, stream.number, ident, monotonic_ns())
+            self.run(stream)
+            if is_shown:
+                scoreboard.free(index)
+            channel.flush()
+        with self.lock:
+            self._ended += 1
+        self.wake()
+
+    def wait_for_body(self, stream: WsgiStream) -> None:
+        with self.lock:
+            if stream.condition is None:
+                stream.condition = threading.Condition(self.lock)
+            while not (stream.chunks or stream.has_whole_body or stream.is_gone):
+                stream.condition.wait()
