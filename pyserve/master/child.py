@@ -39,6 +39,8 @@ class Template:
     preload: bool
     is_ready: bool = False
     boot_timer: Timer | None = None
+    failure: str = ""
+    """Why we gave it up; "" = it ended by itself."""
 
 
 @dataclass(slots=True, eq=False)

@@ -214,7 +214,7 @@ class Pool:
         if worker.template is None:
             child.kill(worker.pid)
         else:
-            self._keeper.send(messages.SIGNAL, (worker.number, signal.SIGKILL))
+            self._keeper.send(messages.SIGNAL, (worker.number, int(signal.SIGKILL)))
 
     # What fronts say
 

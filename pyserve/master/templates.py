@@ -156,10 +156,7 @@ class TemplateKeeper:
             child.kill(template.pid)
 
     def _too_slow(self, template: Template) -> None:
-        self._resources.log.error(
-            f"app {self._app.name}: the template (pid {template.pid}) was not ready within "
-            f"{self._app.startup_timeout_s:g} s (startup_timeout); killed"
-        )
+        template.failure = f"not ready within {self._app.startup_timeout_s:g} s (startup_timeout)"
         child.kill(template.pid)
 
     def _retire(self, template: Template) -> None:
@@ -197,7 +194,7 @@ class TemplateKeeper:
             self._resources.log.warning(f"app {self._app.name}: template (pid {pid}) {words}; its workers go on")
             self._again(self._loop.now() - template.started_at)
         else:
-            self._failed(f"{self._app.python} did not start: {words}; the error log may say more")
+            self._failed(template.failure or f"{self._app.python} did not start: {words}; the error log may say more")
         return True
 
     def _failed(self, reason: str) -> None:
