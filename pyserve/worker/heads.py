@@ -30,6 +30,9 @@ _VARYING = frozenset(b"set-cookie etag last-modified location expires x-request-
 _SPECIAL = frozenset([b"content-length", b"date", b"server", *_HOP_BY_HOP])
 _MAX_REMEMBERED = 1024
 
+_MAX_HEADS = 256
+
+_heads: dict[Any, tuple[bytes, int, int]] = {}
 _lines: dict[Any, bytes] = {}
 _names: dict[Any, bytes] = {}
 _statuses: dict[str, int] = {"200 OK": 200}
@@ -55,56 +58,57 @@ def parse_status(status: Any) -> int:
 
 def text_head(headers: Iterable[tuple[str, str]]) -> Head:
     """Return the head of WSGI headers (str, latin-1); raise TypeError or ValueError for headers that can't be sent."""
-    lines = []
-    flags = 0
-    length = UNKNOWN_LENGTH
-    known = _lines.get
-    for name, value in headers:
-        line = known((name, value))
-        if line is None:
-            if type(name) is not str or type(value) is not str:
-                raise TypeError(
-                    f"header {name!r}: name and value must be str, not {type(name).__name__}, {type(value).__name__}"
-                )
-            lower = _names.get(name) or _checked_name(name, name.encode("latin-1", "replace"))
-            raw = value.encode("latin-1")
-            if lower in _SPECIAL:
-                line, flags, length = _special(lower, raw, flags, length)
-            else:
-                line = _checked_line(name, value, lower, raw)
-        lines.append(line)
-    return _sized(b"".join(lines)), flags, length
+    fields = tuple(headers)
+    try:
+        head = _heads.get(fields)
+    except TypeError:
+        head = None  # a header is a list: no key, and slower
+    return head or _make_head(fields, str)
 
 
 def byte_head(headers: Iterable[Iterable[bytes]]) -> Head:
     """Return the head of ASGI headers (bytes); raise TypeError or ValueError for headers that can't be sent."""
+    fields = tuple(headers)
+    try:
+        head = _heads.get(fields)
+    except TypeError:
+        head = None
+    return head or _make_head(fields, bytes)
+
+
+def _make_head(fields: tuple[Any, ...], kind: type) -> Head:
     lines = []
     flags = 0
     length = UNKNOWN_LENGTH
-    known = _lines.get
-    for name, value in headers:
-        line = known((name, value))
+    is_varying = False
+    for name, value in fields:
+        line = _lines.get((name, value))
         if line is None:
-            if type(name) is not bytes or type(value) is not bytes:
-                raise TypeError(
-                    f"header {name!r}: name and value must be bytes, not {type(name).__name__}, {type(value).__name__}"
-                )
-            lower = _names.get(name) or _checked_name(name, name)
+            if type(name) is not kind or type(value) is not kind:
+                wrong = f"{type(name).__name__} and {type(value).__name__}"
+                raise TypeError(f"header {name!r}: name and value must be {kind.__name__}, not {wrong}")
+            lower = _names.get(name) or _checked_name(name)
+            raw = value if kind is bytes else value.encode("latin-1")
             if lower in _SPECIAL:
-                line, flags, length = _special(lower, value, flags, length)
+                line, flags, length = _special(lower, raw, flags, length)
+                is_varying = is_varying or lower == b"date"
             else:
-                line = _checked_line(name, value, lower, value)
+                line = _checked_line(name, value, lower, raw)
+                is_varying = is_varying or lower in _VARYING
         lines.append(line)
-    return _sized(b"".join(lines)), flags, length
-
-
-def _sized(block: bytes) -> bytes:
+    block = b"".join(lines)
     if len(block) > MAX_HEAD_PAYLOAD - 1024:
         raise ValueError(f"{len(block)} bytes of headers")
-    return block
+    head = (block, flags, length)
+    if not is_varying and len(block) <= 1024 and all(type(field) is tuple for field in fields):
+        if len(_heads) >= _MAX_HEADS:
+            _heads.clear()
+        _heads[fields] = head
+    return head
 
 
-def _checked_name(name: Any, raw: bytes) -> bytes:
+def _checked_name(name: Any) -> bytes:
+    raw = name if type(name) is bytes else name.encode("latin-1", "replace")
     if _TOKEN.fullmatch(raw) is None:
         raise ValueError(f"header name {name!r} is not a token")
     lower = raw.lower()
