@@ -7,13 +7,10 @@ that no two parts of the server can disagree about what a path means (RFC 3986 �
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from pyserve.errors import RequestError
 
-# A path that needs no work: no escapes, no dot segments, only characters of RFC 3986 pchar.
-_PLAIN_PATH = re.compile(rb"(?!.*/\.)/[A-Za-z0-9\-._~!$&'()*+,;=:@/]*")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _REFUSED_ESCAPE = re.compile(rb"%(?:00|2[Ff])")
 # RFC 3986 host without userinfo; underscores are in use in real names, so they are let through.
@@ -23,12 +20,8 @@ _HOST = re.compile(
 )
 
 
-class Target(NamedTuple):
-    raw_path: bytes
-    path: str
-    query: bytes
-    authority: bytes | None
-    """Of the absolute form (RFC 9112 §3.2.2); it wins over Host."""
+Target = tuple[bytes, str, bytes, bytes | None]
+"""Raw path, path, query, and the authority of the absolute form (RFC 9112 §3.2.2), which wins over Host."""
 
 
 def parse_target(method: str, target: bytes) -> Target:
@@ -36,7 +29,7 @@ def parse_target(method: str, target: bytes) -> Target:
     authority = None
     if target[0] != 0x2F:  # not "/": absolute form, or "*" for OPTIONS
         if target == b"*" and method == "OPTIONS":
-            return Target(b"*", "*", b"", None)
+            return b"*", "*", b"", None
         if target[:7].lower() != b"http://" and target[:8].lower() != b"https://":
             raise RequestError(400, "target is neither a path nor a full URL")
         authority, slash, rest = target[target.index(b"//") + 2 :].partition(b"/")
@@ -47,7 +40,7 @@ def parse_target(method: str, target: bytes) -> Target:
     if b"#" in target:
         raise RequestError(400, "target has a fragment")
     raw_path, _, query = target.partition(b"?")
-    return Target(raw_path, decode_path(raw_path), query, authority)
+    return raw_path, decode_path(raw_path), query, authority
 
 
 def decode_path(raw_path: bytes) -> str:
@@ -55,15 +48,14 @@ def decode_path(raw_path: bytes) -> str:
 
     ``%00`` and ``%2F`` are refused: the one ends C strings, the other would be two different paths to two readers.
     """
-    if _PLAIN_PATH.fullmatch(raw_path):
-        return raw_path.decode("ascii")
-    if b"%" in raw_path:
+    if b"%" not in raw_path:
+        path = raw_path.decode("ascii")
+    else:
         if _BAD_ESCAPE.search(raw_path):
             raise RequestError(400, "path has a bad percent-escape")
         if _REFUSED_ESCAPE.search(raw_path):
             raise RequestError(400, "path has an encoded slash or NUL")
-        raw_path = unquote_to_bytes(raw_path)
-    path = raw_path.decode("utf-8", "surrogateescape")
+        path = unquote_to_bytes(raw_path).decode("utf-8", "surrogateescape")
     if "/." in path:
         path = _without_dot_segments(path)
     return path
