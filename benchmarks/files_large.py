@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from benchmarks.files_small import LONG_AGO_S
 from benchmarks.load import Requests, sample_load
 from benchmarks.rounds import run_rounds
 from benchmarks.scenario import Bar, Result, Sample, Settings
@@ -50,3 +52,4 @@ def _write_file(path: Path, size_bytes: int) -> None:
     with open(path, "wb") as file:
         for start in range(0, size_bytes, len(piece)):
             file.write(piece[: size_bytes - start])
+    os.utime(path, (LONG_AGO_S, LONG_AGO_S))
