@@ -77,11 +77,11 @@ def decode(documents: Sequence[Document], facts: Facts, resolve: Resolver) -> De
             site, expected = decode_site(path[1], values, path, Scope(document, problems, resolve), app_names)
             sites.append((site, Place(document, path)))
             expectations += expected
-    check_together(sites, problems)
+    checked_sites = check_together(sites, problems)
     if not sites:
         _report_no_site(documents, apps, problems)
 
-    config = Config(server=server, log=log, apps=tuple(apps), sites=tuple(site for site, _ in sites))
+    config = Config(server=server, log=log, apps=tuple(apps), sites=checked_sites)
     places = {path: Place(document, path) for path, (document, _) in tables.items()}
     return Decoded(config, tuple(expectations), problems, places)
 

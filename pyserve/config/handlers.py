@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pyserve.config.apps import Expectation
 from pyserve.config.model import Files, Handler, Redirect, Respond, RunApp
-from pyserve.config.problems import show
+from pyserve.config.problems import Secret, show
 from pyserve.config.table import Table
 
 HANDLERS = ("files", "app", "redirect", "respond")
@@ -155,9 +155,8 @@ def _app(table: Table, pattern: Pattern, apps: Collection[str]) -> RunApp | None
 def _no_such_app(name: str, apps: Collection[str]) -> str:
     from difflib import get_close_matches
 
-    message = (
-        f"there is no [app.{name}]" if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name) else f"there is no app {show(name)}"
-    )
+    is_plain = re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name) and not isinstance(name, Secret)
+    message = f"there is no [app.{name}]" if is_plain else f"there is no app {show(name)}"
     if ":" in name:
         return f"{message}: expected the name of an [app.NAME] table, which has the entry"
     near = get_close_matches(name, apps, n=1) if len(name) <= 40 else []
@@ -206,7 +205,8 @@ def _wrong_target(to: str, pattern: Pattern) -> str:
     for name in names:
         if name not in known:
             valid = ", ".join("{" + word + "}" for word in sorted(known)) or "none: the regex has no groups"
-            return f"unknown name {{{name}}} (known here: {valid})"
+            shown = "in braces" if isinstance(to, Secret) else f"{{{name}}}"
+            return f"unknown name {shown} (known here: {valid})"
     return ""
 
 

@@ -73,6 +73,15 @@ class Secret(str):
         return f"<the value of {self.origin}>"
 
 
+def secret_like(original: str, text: str) -> str:
+    """Return ``text``, which was made of ``original``, as secret as that was."""
+    if not isinstance(original, Secret):
+        return text
+    secret = Secret(text)
+    secret.origin = original.origin
+    return secret
+
+
 class Problems:
     """Collects; ``form`` is what is wrong with the file itself, ``surroundings`` what is missing outside it."""
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pyserve.config.apps import Expectation
 from pyserve.config.handlers import HANDLERS, LATER_HANDLERS, MODIFIERS, Pattern, decode_handler
 from pyserve.config.model import Respond, Route, Site
-from pyserve.config.problems import Path, Place, Problems, show
+from pyserve.config.problems import Path, Place, Problems, Secret, secret_like, show
 from pyserve.config.table import Scope, Table
 
 _ROUTE_KEYS = frozenset({"path", *HANDLERS, *MODIFIERS, "mount"})
@@ -26,7 +27,7 @@ _PATH_EXPECTED = 'expected an exact path "/x", a prefix "/x/*", or "~regex"'
 def decode_site(
     name: str, values: Mapping[str, Any], path: Path, scope: Scope, apps: Collection[str]
 ) -> tuple[Site, list[Expectation]]:
-    """``apps``: the names that an ``app`` handler may use."""
+    """``apps``: the names that an ``app`` handler may use. Hosts may still be ``Secret``: see ``check_together``."""
     table = Table(values, path, scope, _SITE_KEYS, _SITE_LATER)
     expectations: list[Expectation] = []
     hosts = _hosts(table)
@@ -43,8 +44,11 @@ def decode_site(
     return Site(name, hosts, default, handler, tuple(routes), max_body_bytes), expectations
 
 
-def check_together(sites: list[tuple[Site, Place]], problems: Problems) -> None:
-    """Report hosts that two sites claim, and a second default site. ``sites``: each with the place of its table."""
+def check_together(sites: list[tuple[Site, Place]], problems: Problems) -> tuple[Site, ...]:
+    """Report hosts that two sites claim, and a second default site; return the sites, with hosts as plain strings.
+
+    ``sites``: each with the place of its table.
+    """
     owners: dict[str, Place] = {}
     default: Place | None = None
     for site, table_place in sites:
@@ -61,6 +65,13 @@ def check_together(sites: list[tuple[Site, Place]], problems: Problems) -> None:
                 problems.add(place, "there is a default site already, and there can be only one", other=default)
             else:
                 default = place
+    return tuple(_plain(site) for site, _ in sites)
+
+
+def _plain(site: Site) -> Site:
+    if not any(isinstance(host, Secret) for host in site.hosts):
+        return site
+    return replace(site, hosts=tuple(map(str, site.hosts)))
 
 
 def _hosts(table: Table) -> tuple[str, ...]:
@@ -76,9 +87,9 @@ def _hosts(table: Table) -> tuple[str, ...]:
     for index, text in texts:
         if text.startswith("~"):
             _compile(table, text, "hosts", index)
-            host = str(text)
+            host = text
         else:
-            host = str(text).lower()
+            host = secret_like(text, text.lower())
             if wrong := _wrong_host(host):
                 table.problem(f"{wrong}, not {show(text)}", "hosts", index)
                 continue
@@ -102,7 +113,7 @@ def _wrong_host(host: str) -> str:
     if host.endswith("."):
         return "expected a name without a dot at its end"
     if not host.isascii():
-        return f"expected the ASCII form of the name{_ascii_form(host)}"
+        return f"expected the ASCII form of the name{'' if isinstance(host, Secret) else _ascii_form(host)}"
     name = host.removeprefix("*.")
     if "*" in name:
         return 'expected "*" only as the first label, as "*.a-site.com"'
