@@ -18,7 +18,7 @@ def print_problems(problems: Sequence[Problem], details: Mapping[str, str] | Non
     for problem in problems:
         lines.append(printable(str(problem)).replace("\n", " "))
         if details and (detail := details.get(problem.key)):
-            lines += [f"    {line}" for line in printable(detail).splitlines()]
+            lines += [f"    {line}" for line in printable(detail.rstrip()).splitlines()]
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     files = list(dict.fromkeys(printable(problem.file) for problem in problems))
     where = files[0] if len(files) == 1 else f"{len(files)} files"

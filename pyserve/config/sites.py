@@ -32,7 +32,7 @@ def decode_site(
     expectations: list[Expectation] = []
     hosts = _hosts(table)
     default = table.flag("default")
-    if "hosts" not in table and not default:
+    if "hosts" not in table and table.values.get("default", False) is False:
         table.problem('missing; expected a list of names, as ["a-site.com"], or default = true', "hosts")
     routes = _routes(table, apps, expectations)
     handler = decode_handler(table, Pattern("site"), apps, expectations, is_optional="route" in table)

@@ -237,7 +237,9 @@ class Exchange:
     # The exit door.
 
     def at_end(self, callback: Callable[[], None]) -> None:
-        if self._at_end is None:
+        if self.over:
+            callback()
+        elif self._at_end is None:
             self._at_end = [callback]
         else:
             self._at_end.append(callback)

@@ -11,17 +11,17 @@ from pyserve.handlers.interface import Receiver
 from pyserve.http.request import Request
 from pyserve.http.target import parse_target
 from pyserve.routing.router import Router
+from pyserve.wire.codec import Peer, pack_peer
 
 
 def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Request:
     """Make a canonical request as the front would; ``if_none_match="…"`` becomes a field."""
     raw = target.encode() if isinstance(target, str) else target
-    parts = parse_target(method, raw)
     request = Request()
     request.method = method
     request.raw_target = raw
     request.authority = request.host = "a.test"
-    request.raw_path, request.path, request.query = parts.raw_path, parts.path, parts.query
+    request.raw_path, request.path, request.query, _ = parse_target(method, raw)
     request.version = "1.1"
     request.fields = tuple((name.replace("_", "-").encode(), value.encode()) for name, value in fields.items())
     request.content_length = None
@@ -35,7 +35,7 @@ class FakeExchange:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.over = False
-        self.peer_blob = b""
+        self.peer_blob = pack_peer(Peer(("127.0.0.1", 1), ("127.0.0.1", 80), "http"))
         self.is_writable = True
         self.status = 0
         self.block = b""
@@ -43,6 +43,7 @@ class FakeExchange:
         self.body = b""
         self.reason = ""
         self.calls: list[str] = []
+        self.receiver: Receiver | None = None
         self.lent: list[tuple[int, int, int]] = []
         self._at_end: list[Callable[[], None]] = []
 
@@ -62,6 +63,7 @@ class FakeExchange:
     def send_file(self, fd: int, offset: int, count: int) -> None:
         self.calls.append("send_file")
         self.lent.append((fd, offset, count))
+        self.is_writable = False
 
     def finish(self) -> None:
         self.calls.append("finish")
@@ -70,6 +72,8 @@ class FakeExchange:
         self._at_end.append(callback)
 
     def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+        if self.over:
+            return
         self.calls.append("fail")
         self.status, self.block, self.reason = status, block, reason
         self.end()
@@ -80,15 +84,26 @@ class FakeExchange:
 
     def attach(self, receiver: Receiver) -> None:
         self.calls.append("attach")
+        self.receiver = receiver
 
-    def want_body(self) -> None: ...
-    def pause_body(self) -> None: ...
-    def resume_body(self) -> None: ...
+    def want_body(self) -> None:
+        self.calls.append("want_body")
+
+    def pause_body(self) -> None:
+        self.calls.append("pause_body")
+
+    def resume_body(self) -> None:
+        self.calls.append("resume_body")
 
     def transmit(self) -> None:
         """Read what was lent, as a transport would after the handler has returned, and end."""
-        for fd, offset, count in self.lent:
-            self.body += os.pread(fd, count, offset)
+        while self.lent:
+            lent, self.lent = self.lent, []
+            for fd, offset, count in lent:
+                self.body += os.pread(fd, count, offset)
+            self.is_writable = True
+            if self.receiver is not None:
+                self.receiver.on_writable()
         self.end()
 
     def end(self) -> None:

@@ -1,0 +1,65 @@
+"""Who gets the next request, and how much a worker may hold ahead."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyserve.balance.dispatch import MAX_AHEAD, Seat, ServiceTime, choose
+
+
+def seat(slots: int = 1, outstanding: int = 0, elsewhere: int = 0, *, is_open: bool = True) -> Seat:
+    made = Seat(slots)
+    made.outstanding, made.elsewhere, made.is_open = outstanding, elsewhere, is_open
+    return made
+
+
+def test_the_least_busy_open_seat_is_chosen() -> None:
+    seats = [seat(4, 3), seat(4, 1), seat(4, 2), seat(4, 0, is_open=False)]
+    assert choose(seats, 0) is seats[1]
+
+
+def test_a_seat_without_room_is_never_chosen() -> None:
+    assert choose([seat(1, 1), seat(2, 2)], 0) is None
+
+
+def test_an_idle_seat_comes_before_any_holding_ahead() -> None:
+    seats = [seat(1, 1), seat(1, 0)]
+    assert choose(seats, 16) is seats[1]
+
+
+def test_ahead_is_what_a_seat_may_hold_beyond_its_slots() -> None:
+    busy = seat(1, 3)
+    assert choose([busy], 3) is busy
+    assert choose([busy], 2) is None
+
+
+def test_what_other_fronts_have_running_counts() -> None:
+    assert choose([seat(2, 1, elsewhere=1)], 0) is None
+
+
+def test_nothing_is_held_ahead_before_anything_was_measured() -> None:
+    assert ServiceTime().ahead() == 0
+
+
+def test_a_fast_application_gets_requests_ahead_up_to_the_bound() -> None:
+    service = ServiceTime()
+    for _ in range(200):
+        service.observe(0.00002, 1)
+    assert service.ahead() == MAX_AHEAD
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_an_application_that_is_often_slow_gets_nothing_ahead(share: float) -> None:
+    service = ServiceTime()
+    every = round(1 / share)
+    for number in range(400):
+        service.observe(0.02 if number % every == 0 else 0.00002, 1)
+    assert service.ahead() <= 1
+
+
+def test_one_slow_answer_among_many_does_not_change_the_judgement() -> None:
+    service = ServiceTime()
+    for _ in range(200):
+        service.observe(0.00002, 1)
+    service.observe(0.005, 1)
+    assert service.ahead() > 0

@@ -1,0 +1,466 @@
+"""A pool with workers that are played by the test: frames in, frames out, no socket, no clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pyserve.handlers.app import AppHandler, wire_head
+from pyserve.handlers.pool import Pool, Worker
+from pyserve.wire import frames
+from pyserve.wire.board import IN_FLIGHT, Board
+from pyserve.wire.codec import COMPLETE, HAS_BODY, pack_answer, unpack_request
+from pyserve.wire.scoreboard import PAGE_BYTES, Scoreboard
+from tests.support.exchanges import FakeExchange, make_request
+
+
+class FakeChannel:
+    def __init__(self) -> None:
+        self.data: list[tuple[int, int, bytes]] = []
+        self.control: list[tuple[int, int, bytes]] = []
+        self.is_closed = False
+
+    def send_data(self, frame: bytes) -> None:
+        self.data += frames.Splitter().feed(frame)
+
+    def send_control(self, frame: bytes) -> None:
+        self.control += frames.Splitter().feed(frame)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeTimers:
+    def __init__(self) -> None:
+        self.due: list[Callable[[], None]] = []
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self.due.append(callback)
+
+    def fire(self) -> None:
+        due, self.due = self.due, []
+        for callback in due:
+            callback()
+
+
+class Table:
+    """A pool and everything around it."""
+
+    def __init__(self, *, workers: int = 1, interface: int = frames.WSGI, fronts: int = 1, **settings: int) -> None:
+        self.timers = FakeTimers()
+        self.told: list[tuple[str, int]] = []
+        self.logged: list[str] = []
+        self.board = Board(memoryview(bytearray(Board.size_bytes(fronts, 8, 1))), fronts, 8, 1)
+        self.pool = Pool(
+            "shop",
+            0,
+            threads=settings.get("threads", 1),
+            concurrency=settings.get("concurrency", 100),
+            timeout_s=30.0,
+            queue_size=settings.get("queue_size", 200),
+            queue_timeout_s=10.0,
+            spool_dir="",
+            spool_bytes=1 << 30,
+            wire_head=wire_head,
+            front=0,
+            board=self.board,
+            timers=self.timers,
+            reports=self,
+        )
+        self.handler = AppHandler(self.pool, "")
+        for number in range(1, workers + 1):
+            self.add_worker(number, interface)
+
+    def add_worker(self, number: int, interface: int = frames.WSGI) -> Worker:
+        worker = Worker(number, number, 1000 + number, 0, FakeChannel(), Scoreboard(memoryview(bytearray(PAGE_BYTES))))
+        self.pool.add(worker)
+        if interface:
+            self.pool.frames_received(worker, [(frames.HELLO, 0, bytes((interface, frames.VERSION)))])
+        return worker
+
+    # Reports
+    def worker_ready(self, worker: int) -> None:
+        self.told.append(("ready", worker))
+
+    def worker_idle(self, worker: int) -> None:
+        self.told.append(("idle", worker))
+
+    def worker_stuck(self, worker: int) -> None:
+        self.told.append(("stuck", worker))
+
+    def worker_broke(self, worker: int, why: str) -> None:
+        self.told.append(("broke", worker))
+
+    def log(self, text: str) -> None:
+        self.logged.append(text)
+
+    # Play
+    def ask(self, target: str = "/", method: str = "GET", body: int = 0) -> FakeExchange:
+        request = make_request(target, method)
+        request.content_length = body or None
+        exchange = FakeExchange(request)
+        self.handler.handle(exchange, None)  # type: ignore[arg-type]
+        return exchange
+
+    def worker(self, number: int = 1) -> Worker:
+        return self.pool.workers[number]
+
+    def channel(self, number: int = 1) -> FakeChannel:
+        channel = self.worker(number).channel
+        assert isinstance(channel, FakeChannel)
+        return channel
+
+    def streams(self, number: int = 1) -> list[int]:
+        """The requests that a worker was sent and has not ended, oldest first."""
+        return list(self.worker(number).streams)
+
+    def start(self, stream: int, number: int = 1) -> None:
+        self.worker(number).scoreboard.start(0, stream)
+
+    def answer(self, stream: int, body: bytes = b"hi", number: int = 1) -> None:
+        self.start(stream, number)
+        payload = pack_answer(200, COMPLETE, len(body), b"content-type: text/plain\r\n", body)
+        self.pool.frames_received(self.worker(number), [(frames.ANSWER, stream, payload)])
+
+
+def test_a_request_goes_to_a_ready_worker_and_its_answer_comes_back() -> None:
+    table = Table()
+    exchange = table.ask("/x?y=1")
+    ((kind, stream, payload),) = table.channel().data
+    assert kind == frames.REQUEST
+    flags, _, head = unpack_request(payload)
+    assert (flags, head[0], head[2], head[3]) == (0, "GET", "/x", b"y=1")
+    table.answer(stream, b"hello")
+    assert (exchange.status, exchange.body) == (200, b"hello")
+    assert table.streams() == []
+
+
+def test_a_slow_application_gets_one_request_per_slot_and_the_rest_wait() -> None:
+    table = Table(workers=2)
+    for _ in range(5):
+        table.ask()
+    assert [len(table.streams(number)) for number in (1, 2)] == [1, 1]
+    assert len(table.pool.queue) == 3
+
+
+def test_who_waits_is_served_first_come_first_served() -> None:
+    table = Table()
+    table.ask("/first")
+    second, third = table.ask("/second"), table.ask("/third")
+    table.answer(table.streams()[0])
+    table.answer(table.streams()[0])
+    assert second.over
+    assert not third.over
+
+
+def test_a_full_queue_is_503_with_retry_after() -> None:
+    table = Table(queue_size=1)
+    table.ask()
+    table.ask()
+    refused = table.ask()
+    assert refused.status == 503
+    assert b"retry-after" in refused.block
+
+
+def test_who_waits_too_long_is_answered_503() -> None:
+    table = Table()
+    table.ask()
+    waiting = table.ask()
+    table.pool.sweep(waiting_until(table) + 1)
+    assert waiting.status == 503
+
+
+def waiting_until(table: Table) -> float:
+    return table.pool.queue[0].deadline
+
+
+def test_a_client_that_leaves_while_waiting_leaves_the_queue() -> None:
+    table = Table()
+    table.ask()
+    waiting = table.ask()
+    waiting.over = True
+    waiting.receiver.client_gone()
+    assert len(table.pool.queue) == 0
+
+
+def test_a_client_that_leaves_while_running_is_told_to_the_worker_and_the_slot_stays_taken() -> None:
+    table = Table()
+    exchange = table.ask()
+    (stream,) = table.streams()
+    exchange.over = True
+    exchange.receiver.client_gone()
+    assert table.channel().control == [(frames.DISCONNECT, stream, b"")]
+    assert table.streams() == [stream]
+    table.pool.frames_received(table.worker(), [(frames.FAILED, stream, b"")])
+    assert table.streams() == []
+
+
+def test_nobody_ready_but_booting_means_waiting() -> None:
+    table = Table(workers=0)
+    exchange = table.ask()
+    assert not exchange.over
+    table.add_worker(1)
+    table.answer(table.streams()[0])
+    assert exchange.status == 200
+
+
+def test_an_application_that_cannot_boot_is_503_at_once_and_for_those_who_wait() -> None:
+    table = Table(workers=0)
+    waiting = table.ask()
+    table.pool.set_reason("no module named shop")
+    assert waiting.status == 503
+    assert table.ask().status == 503
+    assert "no module named shop" in waiting.reason
+
+
+def test_what_had_not_started_when_a_worker_died_moves_and_what_had_is_502() -> None:
+    table = Table(workers=1, threads=3)
+    started, posted, waiting = table.ask(method="PUT"), table.ask(method="PUT"), table.ask(method="PUT")
+    first, second, _ = table.streams()
+    table.start(first)
+    table.start(second)
+    table.pool.remove(1, "was killed by signal 9 (SIGKILL)")
+    assert (started.status, posted.status) == (502, 502)
+    assert "SIGKILL" in started.reason
+    assert not waiting.over
+    table.add_worker(2)
+    table.answer(table.streams(2)[0], number=2)
+    assert waiting.status == 200
+
+
+def test_an_idempotent_request_is_tried_once_more_and_only_once() -> None:
+    table = Table(workers=2)
+    exchange = table.ask()
+    (first,) = table.streams(1) or table.streams(2)
+    number = 1 if table.streams(1) else 2
+    table.start(first, number)
+    table.pool.remove(number, "exited with status 1")
+    assert not exchange.over
+    other = 3 - number
+    (second,) = table.streams(other)
+    table.start(second, other)
+    table.pool.remove(other, "exited with status 1")
+    assert exchange.status == 502
+
+
+def test_moved_requests_keep_their_order() -> None:
+    table = Table(workers=1, threads=3)
+    asked = [table.ask(f"/{number}") for number in range(3)]
+    table.pool.remove(1, "was killed")
+    table.add_worker(2)
+    assert [call.exchange for call in table.worker(2).streams.values()] == asked
+
+
+def test_a_busy_worker_gives_a_request_back_to_the_head_of_the_queue() -> None:
+    table = Table(workers=2)
+    first = table.ask("/1")
+    table.ask("/2")
+    table.ask("/3")
+    number = next(n for n in (1, 2) if any(c.exchange is first for c in table.worker(n).streams.values()))
+    (stream,) = table.streams(number)
+    table.worker(number).is_open = False
+    table.pool.frames_received(table.worker(number), [(frames.BUSY, stream, b"")])
+    assert table.pool.queue[0].exchange is first
+
+
+def fast(table: Table) -> None:
+    """Let the pool learn that the application is fast."""
+    for _ in range(300):
+        table.pool._service.observe(0.00002, 1)
+    table.pool._ahead = table.pool._service.ahead()
+
+
+def test_a_fast_application_gets_requests_ahead_and_they_are_recalled_when_nothing_moves() -> None:
+    table = Table()
+    fast(table)
+    exchanges = [table.ask(f"/{number}") for number in range(4)]
+    streams = table.streams()
+    assert len(streams) == 4
+    table.worker().last_progress = 0.0
+    table.timers.fire()
+    assert [(kind, stream) for kind, stream, _ in table.channel().control] == [
+        (frames.RECALL, stream) for stream in reversed(streams[1:])
+    ]
+    table.worker().is_open = False
+    table.pool.frames_received(table.worker(), [(frames.RECALLED, stream, b"") for stream in reversed(streams[1:])])
+    assert [call.exchange for call in table.pool.queue] == exchanges[1:]
+
+
+def test_recalled_for_a_stream_that_has_ended_is_no_fault() -> None:
+    table = Table()
+    table.ask()
+    (stream,) = table.streams()
+    table.answer(stream)
+    table.pool.frames_received(table.worker(), [(frames.RECALLED, stream, b"")])
+    assert table.told == [("ready", 1)]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        (frames.ANSWER, 77, b""),
+        (frames.DATA, 77, b"x"),
+        (99, 77, b""),
+        (frames.HELLO, 0, b"\1\1"),
+    ],
+    ids=["an answer for nobody", "data for nobody", "an unknown type", "a second hello"],
+)
+def test_a_worker_that_breaks_the_rules_is_reported(frame: tuple[int, int, bytes]) -> None:
+    table = Table()
+    table.pool.frames_received(table.worker(), [frame])
+    assert ("broke", 1) in table.told
+    assert table.channel().is_closed
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b"X: upper\r\n", b"x: a\nb\r\n", b"x: a\0b\r\n", b"content-length: 5\r\n", b"connection: close\r\n", b"x: no end"],
+)
+def test_an_answer_with_unclean_fields_never_reaches_a_client(block: bytes) -> None:
+    table = Table()
+    exchange = table.ask()
+    (stream,) = table.streams()
+    payload = pack_answer(200, COMPLETE, 2, block, b"hi")
+    table.pool.frames_received(table.worker(), [(frames.ANSWER, stream, payload)])
+    assert exchange.status == 0
+    assert ("broke", 1) in table.told
+
+
+def test_more_answer_bytes_than_credit_are_a_broken_rule() -> None:
+    table = Table(interface=frames.ASGI)
+    exchange = table.ask()
+    exchange.is_writable = False
+    (stream,) = table.streams()
+    head = (frames.ANSWER, stream, pack_answer(200, 0, -1, b""))
+    data = (frames.DATA, stream, b"x" * frames.MAX_PAYLOAD)
+    table.pool.frames_received(table.worker(), [head, data, data, data, data])
+    assert ("broke", 1) not in table.told
+    table.pool.frames_received(table.worker(), [data])
+    assert ("broke", 1) in table.told
+
+
+def test_an_asgi_answer_earns_credit_only_as_the_client_takes_it() -> None:
+    table = Table(interface=frames.ASGI)
+    exchange = table.ask()
+    exchange.is_writable = False
+    (stream,) = table.streams()
+    data = (frames.DATA, stream, b"x" * frames.MAX_PAYLOAD)
+    table.pool.frames_received(table.worker(), [(frames.ANSWER, stream, pack_answer(200, 0, -1, b"")), data, data])
+    assert table.channel().control == []
+    exchange.is_writable = True
+    exchange.receiver.on_writable()
+    assert [(kind, frames.number(payload)) for kind, _, payload in table.channel().control] == [
+        (frames.CREDIT, 2 * frames.MAX_PAYLOAD)
+    ]
+
+
+def test_a_wsgi_answer_is_taken_over_however_slow_the_client_is() -> None:
+    table = Table()
+    exchange = table.ask()
+    exchange.is_writable = False
+    (stream,) = table.streams()
+    piece = bytes(range(256)) * 256
+    received = [(frames.ANSWER, stream, pack_answer(200, 0, -1, b"")), (frames.DATA, stream, piece)]
+    table.pool.frames_received(table.worker(), received)
+    for _ in range(7):
+        table.pool.frames_received(table.worker(), [(frames.DATA, stream, piece)])
+    table.pool.frames_received(table.worker(), [(frames.DATA_LAST, stream, b"")])
+    assert table.streams() == [], "the worker is free although the client has taken nothing"
+    exchange.is_writable = True
+    exchange.receiver.on_writable()
+    exchange.transmit()
+    assert exchange.body == piece * 8
+
+
+def test_a_wsgi_body_is_gathered_before_a_worker_is_taken_and_then_sent_by_credit() -> None:
+    table = Table()
+    body = bytes(300_000)
+    exchange = table.ask(method="POST", body=len(body))
+    assert table.streams() == []
+    for at in range(0, len(body), 50_000):
+        exchange.receiver.body_data(body[at : at + 50_000])
+    assert table.streams() == []
+    exchange.receiver.body_end()
+    (stream,) = table.streams()
+    sent = b"".join(payload for kind, _, payload in table.channel().data if kind in (frames.BODY, frames.BODY_LAST))
+    assert len(sent) == frames.WINDOW
+    credit = frames.number_frame(frames.CREDIT_BODY, stream, frames.WINDOW // 2)
+    table.pool.frames_received(table.worker(), frames.Splitter().feed(credit))
+    sent = b"".join(payload for kind, _, payload in table.channel().data if kind in (frames.BODY, frames.BODY_LAST))
+    assert sent == body
+    assert table.channel().data[-1][0] == frames.BODY_LAST
+    assert table.channel().data[0][2][0] == HAS_BODY
+    table.answer(stream)
+
+
+def test_a_gathered_body_moves_with_its_request_when_the_worker_dies_before_the_start() -> None:
+    table = Table()
+    body = bytes(range(256)) * 400
+    exchange = table.ask(method="POST", body=len(body))
+    exchange.receiver.body_data(body)
+    exchange.receiver.body_end()
+    table.pool.remove(1, "was killed")
+    assert not exchange.over
+    table.add_worker(2)
+    received = [payload for kind, _, payload in table.channel(2).data if kind in (frames.BODY, frames.BODY_LAST)]
+    assert b"".join(received) == body
+    table.answer(table.streams(2)[0], number=2)
+
+
+def test_an_asgi_body_waits_for_credit_and_the_client_for_the_application() -> None:
+    table = Table(interface=frames.ASGI)
+    exchange = table.ask(method="POST", body=400_000)
+    assert exchange.calls[-1] == "resume_body"
+    exchange.receiver.body_data(bytes(300_000))
+    assert exchange.calls[-1] == "pause_body"
+    (stream,) = table.streams()
+    credit = frames.number_frame(frames.CREDIT_BODY, stream, frames.WINDOW // 2)
+    table.pool.frames_received(table.worker(), frames.Splitter().feed(credit))
+    assert exchange.calls[-1] == "resume_body"
+
+
+def test_a_request_past_its_deadline_is_504_and_its_worker_is_reported_stuck() -> None:
+    table = Table()
+    exchange = table.ask()
+    (stream,) = table.streams()
+    table.start(stream)
+    table.pool.sweep(next(iter(table.worker().streams.values())).deadline + 1)
+    assert exchange.status == 504
+    assert table.told[-1] == ("stuck", 1)
+    table.pool.drain(1)
+    assert table.told[-1] == ("idle", 1), "nothing else runs there"
+
+
+def test_a_draining_worker_is_idle_when_its_last_request_ended() -> None:
+    table = Table()
+    table.ask()
+    table.pool.drain(1)
+    assert table.told[-1] == ("ready", 1)
+    table.answer(table.streams()[0])
+    assert table.told[-1] == ("idle", 1)
+    waiting = table.ask()
+    assert not waiting.over
+    assert table.streams() == []
+
+
+def test_several_fronts_count_each_others_requests() -> None:
+    table = Table(fronts=2)
+    table.board.set_slot(1, 1, IN_FLIGHT, 1)
+    waiting = table.ask()
+    assert table.streams() == []
+    table.board.set_slot(1, 1, IN_FLIGHT, 0)
+    table.pool.pump()
+    assert table.board.slot(0, 1, IN_FLIGHT) == 1
+    table.answer(table.streams()[0])
+    assert waiting.status == 200
+    assert table.board.slot(0, 1, IN_FLIGHT) == 0
+
+
+def test_a_failed_application_is_500_with_its_traceback_for_the_log_only() -> None:
+    table = Table()
+    exchange = table.ask()
+    (stream,) = table.streams()
+    table.pool.frames_received(table.worker(), [(frames.FAILED, stream, b"Traceback: boom")])
+    assert exchange.status == 500
+    assert "boom" in exchange.reason
