@@ -46,4 +46,8 @@ def _of_target(target: str, listen: Sequence[str], workers: int | None) -> Confi
         tree = tree_for(target, listen, workers)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return from_tree(tree, name="command line")
+    config = from_tree(tree, name="command line")
+    if listen:
+        # Without a file to name, and on another port than the default, nobody could guess where its socket is.
+        print(f"pyserve: for status and stop: --admin {config.server.admin}", file=sys.stderr)
+    return config

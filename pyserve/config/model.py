@@ -161,6 +161,8 @@ class Site:
     handler: Handler | None = None
     routes: tuple[Route, ...] = ()
     max_body_bytes: int | None = None
+    fault: str = ""
+    """Not empty: something outside the file that the site names was missing when it was read; for ``status``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,15 @@ class Problems:
         """``other``: a second place to name after the message, in brackets."""
         self._findings.append(_Finding(place, message, surroundings, other))
 
+    def missing_sites(self) -> dict[str | int, str]:
+        """Return, by site, the first message on what is missing in its surroundings."""
+        found: dict[str | int, str] = {}
+        for finding in self._findings:
+            path = finding.place.path
+            if finding.surroundings and path[0] == "site":
+                found.setdefault(path[1], finding.message)
+        return found
+
     def rendered(self) -> list[Problem]:
         """Return all, by file and line."""
         return _Renderer().render(self._findings)

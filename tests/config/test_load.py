@@ -142,6 +142,7 @@ files = "one.txt"
         "20: site.a.route[1].files: no such file: one.txt",
     ]
     assert all(problem.surroundings for problem in config.surroundings)
+    assert config.sites[0].fault == f"{tmp_path}/file is not a folder"
     assert [app.fault for app in config.apps] == ["", "", f"{tmp_path}/secret: no such file"]
 
 
