@@ -142,9 +142,11 @@ def _decode(documents: list[Document], admin: Callable[[tuple[Listener, ...]], s
     problems = tuple(decoded.problems.rendered())
     missing = tuple(problem for problem in problems if problem.surroundings)
     form = tuple(problem for problem in problems if not problem.surroundings)
-    return Loaded(
-        replace(decoded.config, files=files, surroundings=missing), form, problems, decoded.problems, decoded.places
-    )
+    config = replace(decoded.config, files=files, surroundings=missing)
+    if faults := decoded.problems.missing_sites():
+        sites = (replace(site, fault=faults.get(site.name, "")) for site in config.sites)
+        config = replace(config, sites=tuple(sites))
+    return Loaded(config, form, problems, decoded.problems, decoded.places)
 
 
 def _cores() -> int:
