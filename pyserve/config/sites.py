@@ -34,8 +34,8 @@ def decode_site(
     default = table.flag("default")
     if "hosts" not in table and table.values.get("default", False) is False:
         table.problem('missing; expected a list of names, as ["a-site.com"], or default = true', "hosts")
-    routes = _routes(table, apps, expectations)
     handler = decode_handler(table, Pattern("site"), apps, expectations, is_optional="route" in table)
+    routes = _routes(table, apps, expectations)
     max_body_bytes = table.size_bytes("max_body", 0) if "max_body" in table else None
     if scope.fault:
         # Without a value that it refers to the site can't be what it is meant to be: leaving out only the route in
