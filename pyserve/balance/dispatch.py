@@ -16,27 +16,31 @@ AHEAD_WORK_S = 0.001
 FAST_S = 0.0005
 """Applications slower than this get nothing ahead."""
 RECALL_AFTER_S = 0.002
-_WEIGHT = 1 / 16
-_CAP_S = 0.02
+MEASURE_EVERY_S = 0.02
+_WEIGHT = 0.3
 
 
 class ServiceTime:
-    """The mean time that one request keeps one slot of a worker busy, as the front sees it.
+    """The mean time that a request takes in a worker, as the workers themselves measure it.
 
-    Measured between answers of the same worker, so that it costs one subtraction per batch of answers. Unknown counts
-    as slow.
+    Fed with sums over a while, not with single requests: on a busy machine a process that loses its core for some
+    milliseconds would look slow. Unknown counts as slow.
     """
 
-    __slots__ = ("seconds",)
+    __slots__ = ("_is_known", "seconds")
 
     def __init__(self) -> None:
-        self.seconds = 0.005
+        self.seconds = FAST_S
+        self._is_known = False
 
-    def observe(self, elapsed_s: float, answers: int) -> None:
-        """``elapsed_s``: since this worker's last batch, or since it was given work when idle."""
-        sample = min(elapsed_s / answers, _CAP_S)
-        weight = _WEIGHT if answers == 1 else min(0.5, _WEIGHT * answers)
-        self.seconds += (sample - self.seconds) * weight
+    def observe(self, busy_s: float, requests: int) -> None:
+        """Take the time that ``requests`` of one worker took together."""
+        sample = busy_s / requests
+        if self._is_known:
+            self.seconds += (sample - self.seconds) * _WEIGHT
+        else:
+            self.seconds = sample
+            self._is_known = True
 
     def ahead(self) -> int:
         """How many requests a worker may hold beyond what it runs."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from time import monotonic, monotonic_ns
 from typing import Protocol
 
-from pyserve.balance.dispatch import RECALL_AFTER_S, Seat, ServiceTime, choose
+from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, Seat, ServiceTime, choose
 from pyserve.handlers.call import AppCall
 from pyserve.http.request import Request
 from pyserve.wire import frames
@@ -56,6 +56,8 @@ class Worker(Seat):
         "is_draining",
         "is_idle_told",
         "last_progress",
+        "measured_at",
+        "measured_work",
         "number",
         "pid",
         "scoreboard",
@@ -74,6 +76,8 @@ class Worker(Seat):
         self.interface = 0
         self.streams: dict[int, AppCall] = {}
         self.last_progress = 0.0
+        self.measured_at = 0.0
+        self.measured_work = (0, 0)
         self.served = 0
         self.is_draining = False
         self.is_idle_told = False
@@ -273,15 +277,24 @@ class Pool:
             now = monotonic()
             worker.outstanding -= ended
             worker.served += ended
-            self._service.observe((now - worker.last_progress) * worker.slots, ended)
-            self._ahead = self._service.ahead() if worker.interface == frames.WSGI else 0
             worker.last_progress = now
+            if now - worker.measured_at > MEASURE_EVERY_S and worker.interface == frames.WSGI:
+                self._measure(worker, now)
             if self._is_shared:
                 self._board.set_slot(self._front, worker.slot, IN_FLIGHT, worker.outstanding)
             if worker.is_draining:
                 self._tell_idle(worker)
         if self.queue:
             self.pump()
+
+    def _measure(self, worker: Worker, now: float) -> None:
+        """Learn how fast the application is from what a worker says of its work."""
+        worker.measured_at = now
+        before = worker.measured_work
+        busy_ns, requests = worker.measured_work = worker.scoreboard.work()
+        if requests > before[1]:
+            self._service.observe((busy_ns - before[0]) / 1e9, requests - before[1])
+            self._ahead = self._service.ahead()
 
     def _without_stream(self, worker: Worker, kind: int, stream: int, payload: bytes) -> None:
         if kind == frames.HELLO and not worker.interface:

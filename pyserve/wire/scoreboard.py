@@ -4,8 +4,9 @@ Pure: works on any writable buffer. It tells after a death which requests had st
 in the order of their stream numbers, so one number per front says it exactly. It also holds a heartbeat and, for each
 thread, what that thread runs. The reader trusts it only about this worker's own streams.
 
-Layout, little-endian: heartbeat u64 (monotonic ns) · requests begun u64 · last started stream u32 * MAX_FRONTS ·
-then per thread: stream u32, front u32, thread ident u64, started u64 (monotonic ns; 0 = idle).
+Layout, little-endian: heartbeat u64 (monotonic ns) · unused u64 · last started stream u32 * MAX_FRONTS · per thread:
+stream u32, front u32, thread ident u64, started u64 (monotonic ns; 0 = idle) · at the end of the page: time spent on
+requests u64 (ns, all threads) and how many they were u64.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
 _THREAD = struct.Struct("<IIQQ")
 _LAST_STARTED_AT = 16
+_WORK = struct.Struct("<QQ")
 _THREADS_AT = _LAST_STARTED_AT + 4 * MAX_FRONTS  # 272
 PAGE_BYTES = 4096
-assert _THREADS_AT + MAX_THREADS * _THREAD.size <= PAGE_BYTES
+_WORK_AT = PAGE_BYTES - _WORK.size  # 4080
+assert _THREADS_AT + MAX_THREADS * _THREAD.size <= _WORK_AT
 
 
 class Scoreboard:
@@ -33,6 +36,15 @@ class Scoreboard:
 
     def beat(self, now_ns: int) -> None:
         _U64.pack_into(self.page, 0, now_ns)
+
+    def worked(self, busy_ns: int, requests: int) -> None:
+        """Say how much time all requests so far took, and how many they were. WSGI only; once per batch."""
+        _WORK.pack_into(self.page, 4080, busy_ns, requests)
+
+    def work(self) -> tuple[int, int]:
+        """Return ``(busy ns, requests)`` as last said; the mean over an interval is the application's service time."""
+        busy_ns, requests = _WORK.unpack_from(self.page, 4080)
+        return busy_ns, requests
 
     def heartbeat_ns(self) -> int:
         return int(_U64.unpack_from(self.page, 0)[0])

@@ -65,7 +65,7 @@ class AsgiRunner(Desk):
         self.scopes = Scopes(state)
         self.is_stopping = False
         self.tasks: dict[Any, asyncio.Task[None]] = {}
-        self._running = 0  # streams met and not over
+        self.running = 0  # streams met and not over
         self._transports: dict[Channel, asyncio.WriteTransport] = {}
         self._dirty: list[Channel] = []
         self._beats = False
@@ -171,56 +171,56 @@ class AsgiRunner(Desk):
             self._beats = True
             self.loop.call_later(_BEAT_S, self._beat)
         streams = channel.streams
-        loop = self.loop
-        tasks = self.tasks
-        for kind, number, payload in channel.splitter.feed(data):
-            if kind == REQUEST:
-                with self.lock:
+        begun = []
+        frames = channel.splitter.feed(data)
+        with self.lock:
+            for kind, number, payload in frames:
+                if kind == REQUEST:
                     channel.last_met = number
                     if channel.refused and number in channel.refused:
                         channel.refused.discard(number)
                         continue
-                    is_busy = self._running >= self.concurrency or self.is_stopping
-                    if not is_busy:
-                        stream = streams[number] = AsgiStream(channel, number, payload, self)
-                        if channel.gone_early and number in channel.gone_early:
-                            channel.gone_early.discard(number)
-                            stream.is_gone = True
-                if is_busy:
-                    self.post(channel, frame(BUSY, number))
-                    continue
-                self._running += 1
-                task = asyncio.Task(stream.run(), loop=loop, **_EAGER)
-                if not task.done():
-                    tasks[stream] = task  # the loop itself holds tasks weakly
-            elif kind in _BODIES:
-                known = streams.get(number)
-                if known is not None:
-                    known.take_body(payload, kind == BODY_LAST)
+                    if self.running >= self.concurrency and not self.is_stopping:
+                        self.post(channel, frame(BUSY, number))
+                        continue
+                    stream = streams[number] = AsgiStream(channel, number, payload, self)
+                    if channel.gone_early and number in channel.gone_early:
+                        channel.gone_early.discard(number)
+                        stream.is_gone = True
+                    # While stopping nothing begins. Giving it back would bring it here again and again: it has not
+                    # started, so the front moves it when it recalls it or when this process ends.
+                    if not self.is_stopping:
+                        self.running += 1
+                        begun.append(stream)
+                elif kind in _BODIES:
+                    known = streams.get(number)
+                    if known is not None:
+                        known.take_body(payload, kind == BODY_LAST)
+        # SAFETY: not under the lock, because an eager task runs the application here.
+        for stream in begun:
+            task = asyncio.Task(stream.run(), loop=self.loop, **_EAGER)
+            if not task.done():
+                self.tasks[stream] = task  # the loop itself holds tasks weakly
 
     def post(self, channel: Channel, data: bytes) -> None:
         """Send a frame with all others of this turn."""
         out = channel.out
         if not out:
             # The turn's tasks are already queued before this, so their frames are in `out` when it runs.
-            self.loop.call_soon(self._flush, channel)
+            self.loop.call_soon(self.flush, channel)
         out.append(data)
 
-    def _flush(self, channel: Channel) -> None:
+    def flush(self, channel: Channel) -> None:
+        """Write what this turn has for a front."""
         out = channel.out
         transport = self._transports.get(channel)
         if transport is not None and out:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
 
-    def stream_over(self, stream: AsgiStream) -> None:
-        """The last frame of a stream was posted; its task may still run."""
-        self._running -= 1
-        stream.channel.streams.pop(stream.number, None)
-
     def stream_recalled(self) -> None:
         """A stream was recalled between its REQUEST and its start."""
-        self._running -= 1
+        self.running -= 1
 
     def task_over(self, owner: Any) -> None:
         self.tasks.pop(owner, None)
@@ -229,7 +229,7 @@ class AsgiRunner(Desk):
 
     def _beat(self) -> None:
         self.scoreboard.beat(monotonic_ns())
-        if self._running:
+        if self.running:
             self.loop.call_later(_BEAT_S, self._beat)
         else:
             self._beats = False
@@ -242,12 +242,12 @@ class AsgiRunner(Desk):
         """Return when ``stop`` was called and everything that ran is over and written."""
         await self._stopped
         for channel in list(self._transports):
-            self._flush(channel)
+            self.flush(channel)
 
     async def close(self) -> None:
         """Close the data sockets once everything in their buffers is written."""
         for channel, transport in list(self._transports.items()):
-            self._flush(channel)
+            self.flush(channel)
             transport.close()
         # A transport closes in a later turn.
         for _ in range(100):

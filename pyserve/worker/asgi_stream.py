@@ -91,7 +91,9 @@ class AsgiStream(Stream):
             # SystemExit and KeyboardInterrupt too: a task that raised them would end the loop.
             self._fail(error)
         finally:
-            runner.task_over(self)
+            runner.tasks.pop(self, None)
+            if runner.is_stopping:
+                runner.task_over(self)
 
     # -- the request's body
 
@@ -243,9 +245,16 @@ class AsgiStream(Stream):
                     return
 
     def _end(self, last: bytes) -> None:
+        # HOT: `post` and the end of a stream, written out.
         self._response = _COMPLETE
-        self._runner.post(self.channel, last)
-        self._runner.stream_over(self)
+        runner = self._runner
+        channel = self.channel
+        out = channel.out
+        if not out:
+            runner.loop.call_soon(runner.flush, channel)
+        out.append(last)
+        runner.running -= 1
+        channel.streams.pop(self.number, None)
         if self._waiters is not None:
             self.wake()
 

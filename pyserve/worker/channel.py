@@ -78,6 +78,8 @@ class Channel:
                 if count:
                     data = out[0] if count == 1 else b"".join(out[:count])
                     del out[:count]
+                    # LIMIT: blocks while the front does not read. It always does (D9); one that is stopped by hand
+                    # holds an inline worker with its whole credit, also for other fronts.
                     self.data.sendall(data)
             except OSError:
                 # The front died: whoever reads the socket sees its end and drops the streams.

@@ -20,6 +20,8 @@ from .wsgi_runner import WsgiRunner
 class ThreadedRunner(WsgiRunner):
     _taken = 0  # requests that left `pending`, ever
     _ended = 0  # threads that came to their end
+    _busy_ns = 0
+    _requests = 0
 
     def serve(self) -> None:
         """Answer requests until ``stop``. Blocks."""
@@ -46,8 +48,10 @@ class ThreadedRunner(WsgiRunner):
             tokens.put(False)
         # Bodies of requests that run must still be read.
         while self._ended < len(threads):
+            # What still arrives is not given back, or the front would send it here again and again: it has not started,
+            # so the front moves it when it recalls it or when this process ends.
             self.wait_for_frames()
-            self.give_back()
+            self.flush_all()
         for thread in threads:
             thread.join()
         self.flush_all()
@@ -56,8 +60,14 @@ class ThreadedRunner(WsgiRunner):
         ident = threading.get_ident()
         scoreboard = self.scoreboard
         is_shown = index < MAX_THREADS
+        took_ns = 0
         while tokens.get():
             with self.lock:
+                if took_ns:
+                    self._busy_ns += took_ns
+                    self._requests += 1
+                    took_ns = 0
+                    scoreboard.worked(self._busy_ns, self._requests)
                 if not self.pending:
                     continue  # given back while stopping
                 stream = self.pending.popleft()
@@ -67,9 +77,11 @@ class ThreadedRunner(WsgiRunner):
                     continue
                 stream.state = STARTED
                 self.started[channel.front] = stream.number
+            begun_ns = monotonic_ns()
             if is_shown:
-                scoreboard.occupy(index, channel.front, stream.number, ident, monotonic_ns())
+                scoreboard.occupy(index, channel.front, stream.number, ident, begun_ns)
             self.run(stream)
+            took_ns = monotonic_ns() - begun_ns
             if is_shown:
                 scoreboard.free(index)
             channel.flush()

@@ -264,16 +264,16 @@ def test_a_busy_worker_gives_a_request_back_to_the_head_of_the_queue() -> None:
     assert table.pool.queue[0].exchange is first
 
 
-def fast(table: Table) -> None:
-    """Let the pool learn that the application is fast."""
-    for _ in range(300):
-        table.pool._service.observe(0.00002, 1)
-    table.pool._ahead = table.pool._service.ahead()
+def make_fast(table: Table) -> None:
+    """Let the pool learn from its worker that the application is fast."""
+    table.worker().scoreboard.worked(20_000_000, 1000)
+    table.ask()
+    table.answer(table.streams()[0])
 
 
 def test_a_fast_application_gets_requests_ahead_and_they_are_recalled_when_nothing_moves() -> None:
     table = Table()
-    fast(table)
+    make_fast(table)
     exchanges = [table.ask(f"/{number}") for number in range(4)]
     streams = table.streams()
     assert len(streams) == 4
