@@ -1,4 +1,4 @@
-"""A worker inside a caller's own process, for ``pyserve.Server(live_callable)``: ASGI on the caller's loop, WSGI in threads.
+"""A worker inside a caller's own process, for ``pyserve.Server(live_callable)``: ASGI on its loop, WSGI in threads.
 
 I/O: starts threads and tasks, closes what it started. Never forks, exits, waits for a child or touches a signal. The
 front is the same one as always, at the other ends of ``data`` and ``control``.

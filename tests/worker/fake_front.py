@@ -117,7 +117,7 @@ class FakeFront:
         assert self.next_frame() == (frames.HELLO, 0, bytes((interface, frames.VERSION)))
 
     def answer(self, number: int, *, credit: bool = True) -> Answer:
-        """Read until the answer of this stream is complete, returning credit; raise ``Failed`` if the application did."""
+        """Read until this stream's answer is complete, returning credit; raise ``Failed`` if the application did."""
         head = None
         body = b""
         count = 0

@@ -12,6 +12,7 @@ from pyserve.wire import frames
 from pyserve.wire.codec import CLOSE, COMPLETE, EXPECTS, HAS_BODY, Peer, pack_head, pack_peer, pack_request
 from pyserve.worker.lifespan import Lifespan
 from pyserve.worker.loader import LoadError
+from tests.support.waiting import wait_until
 from tests.worker.fake_front import Failed, FakeFront, serving_asgi
 
 LOOPS = pytest.mark.parametrize("use_uvloop", [False, True], ids=["asyncio", "uvloop"])
@@ -360,7 +361,7 @@ def test_requests_run_at_once_up_to_the_concurrency_and_then_are_busy() -> None:
     with serving_asgi(app, concurrency=3) as front:
         numbers = [front.request() for _ in range(4)]
         assert front.next_frame() == (frames.BUSY, numbers[3], b"")
-        assert front.page.last_started(0) == numbers[2]
+        wait_until(lambda: front.page.last_started(0) == numbers[2], "the third request started")
         assert front.page.heartbeat_ns() > 0
         for number in numbers[:3]:
             front.tell(frames.DISCONNECT, number)
