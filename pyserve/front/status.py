@@ -94,3 +94,4 @@ async def reply(connection: socket.socket, status: dict[str, Any]) -> None:
     with connection, contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(5):
             await asyncio.get_running_loop().sock_sendall(connection, json.dumps(status).encode() + b"\n")
+            connection.shutdown(socket.SHUT_WR)  # the master holds a copy, so closing alone would not end the answer

@@ -19,6 +19,7 @@ from pyserve.master.fronts import FrontCommand, Fronts
 from pyserve.master.loop import Loop, Timer
 from pyserve.master.notify import notify
 from pyserve.master.pools import Pools
+from pyserve.master.questions import Questions
 from pyserve.master.resources import Resources, slots_of
 from pyserve.master.signals import Signals
 from pyserve.master.templates import TemplateCommand
@@ -26,7 +27,6 @@ from pyserve.net.channels import MessageChannel
 from pyserve.net.listen import address_words
 from pyserve.wire import messages
 
-NO_FRONT = b'{"error": "no front is running; try again"}\n'
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LAST_WAIT_S = 5.0
 """Killed processes are waited for so long; one in an uninterruptible system call is left behind, with a log line."""
@@ -64,6 +64,7 @@ class Master:
         self._stop_timer: Timer | None = None
         self._is_stopping = self._are_pools_closing = self._is_killing = self._is_left = False
         self._hopeless = ""
+        self._killed: set[str] = set()
         self._waiting: list[socket.socket] = []
         """Admin connections that asked for the stop: they learn of its end by theirs."""
         _set_title(config)
@@ -77,6 +78,7 @@ class Master:
                 else None
             )
             self._fronts = Fronts(self._loop, self._resources, front_command, self)
+            self._questions = Questions(self._loop, self._fronts, self._facts)
             self._pools = Pools(self._loop, self._resources, self._fronts, template_command, self._say_ready)
             self._signals = Signals()
         except BaseException:
@@ -113,6 +115,8 @@ class Master:
         if getattr(self, "_admin", None) is not None:
             assert self._admin is not None
             self._admin.close()
+        if hasattr(self, "_questions"):
+            self._questions.close()
         for connection in self._waiting:
             connection.close()
         self._loop.close()
@@ -150,6 +154,7 @@ class Master:
 
     def front_ended(self, front: int) -> None:
         self._pools.front_ended(front)
+        self._questions.front_ended(front)
         if self._embedder is not None:
             self._stop("the embedding process has closed its channel")
 
@@ -203,13 +208,7 @@ class Master:
             self._waiting.append(connection)
             self._stop("the admin socket")
             return
-        front = self._fronts.any_ready()
-        if front is None:
-            control.answer(connection, NO_FRONT)
-            return
-        with connection:
-            message = messages.pack_values(messages.STATUS, (self._facts(),), 1)
-            self._fronts.tell(front, message, [connection.fileno()])
+        self._questions.ask(connection)
 
     def _facts(self) -> dict[str, object]:
         return {
@@ -257,8 +256,9 @@ class Master:
         if self._is_killing:
             # In every turn: workers of a killed template come to us only when it was waited for.
             killed = [*self._fronts.kill(), *self._pools.kill()]
-            if killed:
-                self._resources.log.warning(f"killed: {', '.join(killed)}")
+            if said := [words for words in killed if words not in self._killed]:
+                self._killed.update(said)
+                self._resources.log.warning(f"killed: {', '.join(said)}")
         elif self._fronts.are_gone and not self._are_pools_closing:
             self._are_pools_closing = True
             self._pools.close()

@@ -231,12 +231,26 @@ def test_a_front_that_never_comes_up_ends_the_start(start_master: StartMaster) -
     assert "the front process ends before it is ready" in run.lines[-1]
 
 
-def test_status_without_a_front_is_answered_all_the_same(start_master: StartMaster) -> None:
+def test_a_status_that_a_dying_front_was_asked_for_is_answered_all_the_same(start_master: StartMaster) -> None:
     run = start_master(app("boots")).wait_ready()
-    # Stopped, it can't die of this; dead and slow to come back, there is nobody to ask.
-    run.order("exit 0")
-    answers = wait_until(lambda: [a for a in [run.admin("status")] if a], "an answer")
-    assert b'"error"' in answers[0] or b'"master"' in answers[0]
+    run.order("mute")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(run.admin_path)
+        client.sendall(b"status\n")
+        run.wait_heard("STATUS")
+        run.order("exit 0")
+        assert client.recv(1000) == b'{"error": "no front is running; try again"}\n'
+
+
+def test_a_status_goes_to_another_front_when_the_first_dies(start_master: StartMaster) -> None:
+    run = start_master(app("boots"), fronts=2).wait_ready()
+    first = next(row[0] for row in run.heard("SNAPSHOT") if row[1] == 0)
+    os.kill(first, signal.SIGSTOP)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(run.admin_path)
+        client.sendall(b"status\n")
+        os.kill(first, signal.SIGKILL)
+        assert b'"master"' in client.recv(1000)
 
 
 def test_a_second_server_on_the_admin_socket_is_refused(start_master: StartMaster, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 ``python master_fakes.py master CONFIG.pickle`` runs the real master with both. The front writes what it hears to
 ``$HEARD`` (one JSON list per line) and obeys lines that come over its first listener (``say KIND WORKER``,
-``exit STATUS``, ``ignore drain``). The template forks workers that obey the name of the application's module:
+``exit STATUS``, ``ignore drain``, ``mute``). The template forks workers that obey the name of the application's module:
 ``boots``, ``fails``, ``hangs``, ``dies``, ``lies``, ``stays``.
 """
 
@@ -57,7 +57,8 @@ def front(fd: int) -> int:
     channel = MessageChannel.from_fd(fd)
     heard = open(os.environ["HEARD"], "a", buffering=1)  # noqa: SIM115
     listeners: list[socket.socket] = []
-    number, ignores_drain = -1, False
+    number = -1
+    words: list[str] = []
     if os.environ.get("FRONT_FAILS"):
         return 5
     while not channel.is_ended:
@@ -75,10 +76,12 @@ def front(fd: int) -> int:
                 channel.send(messages.pack_number(messages.WORKER_READY, values[1]))
             elif kind == messages.STATUS:
                 with socket.socket(fileno=descriptors[0]) as admin:
-                    admin.sendall(json.dumps(values[0]).encode())
+                    if words != ["mute"]:
+                        admin.sendall(json.dumps(values[0]).encode())
+                        admin.shutdown(socket.SHUT_WR)
                 values = ()
             heard.write(json.dumps([os.getpid(), number, NAMES[kind], *values, len(descriptors)]) + "\n")
-            if kind == messages.DRAIN and not ignores_drain:
+            if kind == messages.DRAIN and words != ["ignore", "drain"]:
                 return 0
         for listener in listeners:
             if listener in readable:
@@ -90,7 +93,6 @@ def front(fd: int) -> int:
                     channel.send(messages.pack_number(getattr(messages, words[1]), int(words[2])))
                 elif words[0] == "exit":
                     return int(words[1])
-                ignores_drain = words[0] == "ignore"
     return 0
 
 
