@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from .loader import load
@@ -28,7 +29,7 @@ def open_sockets() -> set[int]:
     return found
 
 
-def preload(spec: dict[str, Any]) -> tuple[Any, str]:
+def preload(spec: dict[str, Any], has_children: Callable[[], bool]) -> tuple[Any, str]:
     """Return what ``load`` did and why it can't be forked ("" = it can). Raises ``LoadError``."""
     before = open_sockets()
     loaded = load(spec)
@@ -40,7 +41,7 @@ def preload(spec: dict[str, Any]) -> tuple[Any, str]:
     sockets = len(open_sockets() - before)
     if sockets:
         reasons.append(f"{sockets} open socket{'s' if sockets > 1 else ''}")
-    if _has_children():
+    if has_children():
         reasons.append("child processes")
     return loaded, "importing the application left " + " and ".join(reasons) if reasons else ""
 
@@ -50,15 +51,6 @@ def _threads() -> int:
         return max(len(os.listdir("/proc/self/task")), threading.active_count())
     except OSError:
         return threading.active_count()
-
-
-def _has_children() -> bool:
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0] > 0:
-            pass
-        return True
-    except ChildProcessError:
-        return False
 
 
 def end_children() -> None:

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
             return
         if spec["preload"]:
             try:
-                loaded, reason = preload(spec)
+                loaded, reason = preload(spec, _has_children)
             except LoadError as error:
                 raw = str(error).encode("utf-8", "backslashreplace")[-60_000:]
                 master.sendall(messages.pack_bytes(messages.PRELOAD_FAILED, raw))
@@ -82,6 +82,16 @@ def _read_spec(master: socket.socket) -> dict[str, Any] | None:
     except (EOFError, OSError):
         return None
     return spec
+
+
+def _has_children() -> bool:
+    """Before the first fork: does anything run that the application's import started?"""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0] > 0:
+            pass
+        return True
+    except ChildProcessError:
+        return False
 
 
 def _start_afresh(name: str, fd: int, spec: dict[str, Any]) -> None:
