@@ -63,7 +63,7 @@ def find_interface(app: Callable[..., Any], wanted: str, name: str) -> int:
     if wanted != "auto":
         return WSGI if wanted == "wsgi" else ASGI
     if type(app) is FunctionType and not hasattr(app, "__wrapped__") and app.__defaults__ is None:
-        # A plain function, as most hand-written applications are, is seen without `inspect` (10 ms of a worker's start).
+        # A plain function, as most hand-written applications are, needs no `inspect` (10 ms of a worker's start).
         if app.__code__.co_flags & _COROUTINE:
             return ASGI
         if app.__code__.co_argcount in (2, 3):

@@ -78,6 +78,9 @@ def test_threads_and_heartbeat_never_overlap_the_started_streams() -> None:
     assert [page.last_started(front) for front in range(MAX_FRONTS)] == list(range(1, MAX_FRONTS + 1))
     assert page.heartbeat_ns() == 2**63
     assert page.running(5) == (1005, 5, 2**64 - 1, 6)
+    page.worked(2**64 - 1, 42)
+    assert page.work() == (2**64 - 1, 42)
+    assert page.running(MAX_THREADS - 1) == (MAX_THREADS + 999, (MAX_THREADS - 1) % MAX_FRONTS, 2**64 - 1, MAX_THREADS)
     page.free(5)
     assert page.running(5) is None
     assert page.running(6) is not None

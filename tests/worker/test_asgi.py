@@ -116,8 +116,11 @@ def test_a_body_larger_than_the_window_comes_by_credit(use_uvloop: bool) -> None
         nonlocal total
         if scope["type"] == "lifespan":
             raise ValueError
-        while (message := await receive())["more_body"]:
+        is_more = True
+        while is_more:
+            message = await receive()
             total += len(message["body"])
+            is_more = message["more_body"]
         await answer(send)
 
     with serving_asgi(app, use_uvloop=use_uvloop) as front:
