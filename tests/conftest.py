@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from tests.support import tools
 from tests.support.site import Site, StartSite
 
+HANGS_AFTER_S = 180
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
@@ -17,6 +20,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             reason, is_installable = tools.why_missing(tool)
             if reason:
                 tools.not_run(reason, installable=is_installable)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """End a test that hangs, so that a run always ends with a report."""
+
+    def give_up(*_: object) -> None:
+        pytest.fail(f"still not done after {HANGS_AFTER_S} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(HANGS_AFTER_S)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

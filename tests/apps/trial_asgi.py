@@ -188,8 +188,8 @@ async def slow(scope, receive, send, query):
 
 
 def read_fifo(path):
-    with open(path, "rb") as fifo:
-        fifo.read()
+    with open(path, "rb", buffering=0) as fifo:
+        fifo.read(1)
 
 
 def note(path):

@@ -112,10 +112,10 @@ def die(environ, start_response, query):
 
 
 def wait(environ, start_response, query):
-    """Note that it has begun (a line with the pid in ``began``), then block until a writer opens the FIFO ``until``."""
+    """Note that it has begun (a line with the pid in ``began``), then block until there is a byte in the FIFO ``until``."""
     note(query["began"])
-    with open(query["until"], "rb") as fifo:
-        fifo.read()
+    with open(query["until"], "rb", buffering=0) as fifo:
+        fifo.read(1)
     return answer(start_response, "waited")
 
 

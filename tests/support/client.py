@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 from dataclasses import dataclass, field
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([ -~]*)")
@@ -70,6 +71,11 @@ class Client:
 
     def close(self) -> None:
         self.socket.close()
+
+    def reset(self) -> None:
+        """Leave at once: the server gets a reset, not an end that might be a half-close."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

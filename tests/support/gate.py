@@ -17,9 +17,14 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         number = next(_NUMBERS)
         self._began = folder / f"began-{number}"
-        self._until = folder / f"until-{number}"
-        os.mkfifo(self._until)
-        self.path = f"/wait?began={self._began}&until={self._until}"
+        until = folder / f"until-{number}"
+        os.mkfifo(until)
+        # Open for both: no end of the FIFO ever blocks on the other, and bytes written early are found by late readers.
+        self._fifo = os.open(until, os.O_RDWR)
+        self.path = f"/wait?began={self._began}&until={until}"
+
+    def __del__(self) -> None:
+        os.close(self._fifo)
 
     def began(self) -> list[int]:
         """Return the pids of the workers in which a request has begun, one for each request."""
@@ -29,5 +34,5 @@ class Gate:
         return wait_until(lambda: self.began() if len(self.began()) >= count else [], f"{count} requests began")
 
     def open(self) -> None:
-        """Let go all that wait now: every reader sees the end of the FIFO when this writer leaves."""
-        os.close(os.open(self._until, os.O_WRONLY))
+        """Let go all that wait, now or later: each takes one byte."""
+        os.write(self._fifo, b"x" * 1000)
