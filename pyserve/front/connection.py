@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by class
         context = self.context
         if len(context.connections) >= context.limits.max_connections:
-            transport.abort()
+            self.transport.abort()
             return
         context.connections.add(self)
         name = transport.get_extra_info("peername")
@@ -258,8 +258,8 @@ class Connection(asyncio.Protocol):
             b"%b%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (STATUS_LINES[error.status], ERROR_BLOCK, context.common[0], len(body), body)
         )
-        if context.access is not None and context.sink is not None:
-            context.sink.write(context.access.line(self.client, None, error.status, len(body), 0.0))
+        if context.log_line is not None:
+            context.log(context.log_line(self.client, None, error.status, len(body), 0.0))
         context.error_log.debug(f"refused {self.client.decode()}: {error.status} {error.reason}")
         self._linger()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -27,17 +28,23 @@ MEMO_HEADS = 2048
 MEMO_HEAD_BYTES = 2048
 
 
+def _nowhere(line: bytes) -> None:
+    pass
+
+
 class Context:
     """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
 
     __slots__ = (
-        "access",
+        "_tick",
         "common",
         "connections",
         "error_log",
         "heads",
         "is_draining",
         "limits",
+        "log",
+        "log_line",
         "loop",
         "now",
         "parse",
@@ -61,8 +68,11 @@ class Context:
         self.router = router
         self.parse = parse
         self.error_log = error_log
-        self.access = access
         self.sink = sink
+        # HOT: bound once; ``log_line`` None = no access log
+        self._tick = None if access is None else access.tick
+        self.log_line = None if access is None or sink is None else access.line
+        self.log: Callable[[bytes], None] = _nowhere if sink is None else sink.write
         self.connections: set[Connection] = set()
         self.heads: dict[bytes, Request] = {}
         self.requests = 0
@@ -72,7 +82,9 @@ class Context:
         self.refresh_date()
 
     def refresh_date(self) -> None:
-        """Once a second: the Date and Server lines of every answer, by what the application brings itself."""
+        """Every sweep: the log's clock, and the Date and Server lines by what the application brings itself."""
+        if self._tick is not None:
+            self._tick(time.time())
         date = b"date: " + formatdate(usegmt=True).encode() + b"\r\n"
         server = b"server: pyserve\r\n"
         self.common = {0: date + server, HAS_DATE: server, HAS_SERVER: date, HAS_DATE | HAS_SERVER: b""}

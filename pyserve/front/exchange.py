@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pyserve.handlers.interface import Receiver
 from pyserve.http.request import Request
-from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page, has_no_body
+from pyserve.http.response import END_OF_HEAD, ERROR_BLOCK, STATUS_LINES, error_page, has_no_body
 from pyserve.wire.codec import CLOSE
 
 if TYPE_CHECKING:
@@ -94,25 +94,23 @@ class Exchange:
         request = self.request
         self.status = status
         if request.keep_alive and request.version == "1.1" and not (flags & CLOSE or connection.must_close):
+            length = len(body)
+            last = END_OF_HEAD[length] if length < len(END_OF_HEAD) else b"content-length: %d\r\n\r\n" % length
             if status == 304 or status == 204:
-                head = b"%b%b%b\r\n" % (STATUS_LINES[status], block, connection.context.common[flags & 6])
+                last = b"\r\n"
                 body = b""
-            else:
-                head = b"%b%b%bcontent-length: %d\r\n\r\n" % (
-                    STATUS_LINES[status],
-                    block,
-                    connection.context.common[flags & 6],
-                    len(body),
-                )
+            elif request.method == "HEAD":
+                body = b""
+            self.sent_bytes = len(body)
+            connection.write(b"".join((STATUS_LINES[status], block, connection.context.common[flags & 6], last, body)))
         else:
             head = self._head_bytes(status, block, len(body), flags)
-            if has_no_body(status):
+            if has_no_body(status) or request.method == "HEAD":
                 body = b""
-        if request.method == "HEAD":
-            body = b""
-        self.sent_bytes = len(body)
-        connection.write(head + body)
-        self._end()
+            self.sent_bytes = len(body)
+            connection.write(head + body)
+        self._close_books()
+        connection.exchange_over(self)
 
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
         if self.over:
@@ -253,10 +251,9 @@ class Exchange:
         connection = self.connection
         context = connection.context
         context.requests += 1
-        access = context.access
-        if access is not None:
-            context.sink.write(  # type: ignore[union-attr]
-                access.line(
+        if context.log_line is not None:
+            context.log(
+                context.log_line(
                     connection.client,
                     self.request,
                     self.status or CLIENT_LEFT,

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import Any
 
-from pyserve.config.model import Config
+from pyserve.config.model import Config, RunApp, Site
 from pyserve.handlers.pool import Pool
 from pyserve.wire import board as cells
 from pyserve.wire.board import Board
@@ -69,10 +69,12 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
     }
 
 
-def _site_state(site: Any, apps: dict[str, Any]) -> dict[str, str]:
-    """A site is degraded while an app that it names can't run."""
+def _site_state(site: Site, apps: dict[str, Any]) -> dict[str, str]:
+    """A site is degraded while an app that it names can't run, or something was missing when its file was read."""
+    if site.fault:
+        return {"state": "degraded", "reason": site.fault}
     handlers = [site.handler, *(route.handler for route in site.routes)]
-    for name in dict.fromkeys(handler.app for handler in handlers if hasattr(handler, "app")):
+    for name in dict.fromkeys(handler.app for handler in handlers if isinstance(handler, RunApp)):
         if apps[name]["reason"]:
             return {"state": "degraded", "reason": f"app {name}: {apps[name]['reason']}"}
     return {"state": "serving", "reason": ""}

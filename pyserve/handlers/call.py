@@ -16,7 +16,7 @@ from pyserve.handlers.interface import Exchange
 from pyserve.handlers.spool import Spool
 from pyserve.http.response import is_clean_block
 from pyserve.wire import frames
-from pyserve.wire.codec import COMPLETE, EXPECTS, HAS_BODY, pack_head, pack_request, unpack_answer
+from pyserve.wire.codec import COMPLETE, EXPECTS, HAS_BODY, pack_head, request_frame, unpack_answer
 from pyserve.wire.credit import ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ class AppCall:
         self.is_recalled = False
         exchange = self.exchange
         if self._head_blob:
-            worker.channel.send_data(
-                frames.frame(frames.REQUEST, stream, pack_request(0, exchange.peer_blob, self._head_blob))
-            )
+            worker.channel.send_data(request_frame(stream, 0, exchange.peer_blob, self._head_blob))
             return
         flags = HAS_BODY
         length = exchange.request.content_length
@@ -108,9 +106,7 @@ class AppCall:
         elif exchange.request.expects_continue:
             flags |= EXPECTS
         head = self._pool.wire_head(exchange.request, self.mount, length)
-        worker.channel.send_data(
-            frames.frame(frames.REQUEST, stream, pack_request(flags, exchange.peer_blob, pack_head(head)))
-        )
+        worker.channel.send_data(request_frame(stream, flags, exchange.peer_blob, pack_head(head)))
         self._send_window = SendWindow()
         again, self._replayable = self._replayable, []
         if self._body is None:
@@ -287,7 +283,9 @@ class AppCall:
             self._pool.forget(self)
 
     def client_half_closed(self) -> None:
-        pass  # it may well be waiting for its answer
+        """It may well be waiting for its answer, so that is still sent; an ASGI application hears http.disconnect."""
+        if self.worker is not None and self.worker.interface == frames.ASGI:
+            self.worker.channel.send_control(frames.frame(frames.HALF_CLOSED, self.stream))
 
     def can_move(self, has_started: bool) -> bool:
         """May another worker run this call after this one died or gave it back?"""

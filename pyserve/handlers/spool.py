@@ -77,7 +77,7 @@ class Spool:
         return data
 
     def take_file(self, most: int) -> tuple[int, int, int] | None:
-        """Remove up to ``most`` bytes of the file; return where they are as ``(fd, offset, count)``, None = nothing there.
+        """Remove up to ``most`` bytes of the file; return ``(fd, offset, count)`` of them, None = nothing there.
 
         Call it only when nothing is in memory; the bytes stay readable until ``close``.
         """

@@ -115,6 +115,7 @@ def make_request(raw: bytes, parse: HeadParser, max_headers: int) -> Request:
     if length is None and coding is None:
         request.content_length = None
         request.is_chunked = False
+        request.has_body = False
         request.expects_continue = False
     else:
         content_length, is_chunked = _framing(
@@ -122,7 +123,8 @@ def make_request(raw: bytes, parse: HeadParser, max_headers: int) -> Request:
         )
         request.content_length = content_length
         request.is_chunked = is_chunked
-        request.expects_continue = expects_continue and (is_chunked or bool(content_length))
+        request.has_body = is_chunked or bool(content_length)
+        request.expects_continue = expects_continue and request.has_body
     request.method = method
     request.raw_target = target
     request.raw_path, request.path, request.query, authority = parse_target(method, target)

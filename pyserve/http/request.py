@@ -15,6 +15,7 @@ class Request:
         "content_length",
         "expects_continue",
         "fields",
+        "has_body",
         "host",
         "is_chunked",
         "keep_alive",
@@ -45,14 +46,12 @@ class Request:
     """Lower-case names, values byte for byte with outer SP and HTAB removed; every field of the head, in order."""
     content_length: int | None
     is_chunked: bool
+    has_body: bool
+    """Chunked, or a length above 0."""
     keep_alive: bool
     expects_continue: bool
     memo: dict[str, object]
     """What others keep beside an equal head (packed wire head, log text). Owned by whoever holds the key."""
-
-    @property
-    def has_body(self) -> bool:
-        return self.is_chunked or bool(self.content_length)
 
     def field(self, name: bytes) -> bytes | None:
         """Return the first value of a field by its lower-case name."""

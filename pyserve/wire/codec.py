@@ -16,7 +16,7 @@ import marshal
 import struct
 from typing import NamedTuple
 
-from .frames import ANSWER, WireError
+from .frames import ANSWER, REQUEST, WireError
 
 # Flags of REQUEST.
 HAS_BODY = 1  # BODY frames follow, the last one is BODY_LAST
@@ -24,6 +24,7 @@ EXPECTS = 2  # the client waits for 100 Continue: say WANT_BODY when the applica
 MARSHAL_VERSION = 2
 
 _REQUEST = struct.Struct("<BH")
+_REQUEST_FRAME = struct.Struct("<IBIBH")  # a frame's header (see frames), then the fixed part of its payload
 _ANSWER = struct.Struct("<HBqI")
 _ANSWER_FRAME = struct.Struct("<IBIHBqI")
 ANSWER_FIXED_BYTES = _ANSWER.size  # 15
@@ -77,6 +78,13 @@ def pack_head(head: Head) -> bytes:
 
 def pack_request(flags: int, peer_blob: bytes, head_blob: bytes) -> bytes:
     return _REQUEST.pack(flags, len(peer_blob)) + peer_blob + head_blob
+
+
+def request_frame(stream: int, flags: int, peer_blob: bytes, head_blob: bytes) -> bytes:
+    """Return a whole REQUEST frame: what ``frame(REQUEST, stream, pack_request(...))`` returns, in one step."""
+    peer_length = len(peer_blob)
+    start = _REQUEST_FRAME.pack(3 + peer_length + len(head_blob), REQUEST, stream, flags, peer_length)
+    return b"".join((start, peer_blob, head_blob))
 
 
 def unpack_request(payload: bytes) -> tuple[int, tuple, tuple]:  # type: ignore[type-arg]

@@ -40,6 +40,7 @@ LOG = 24  # level u8, text UTF-8: a line for the error log
 # Front to worker, on the control channel.
 CREDIT = 32  # u32: that many bytes of the answer were taken by the front
 DISCONNECT = 33  # nobody waits for this answer any more
+HALF_CLOSED = 35  # the client sends nothing more; it may still read the answer
 RECALL = 34  # give it back if it has not started
 
 # Worker to front, on the control channel.

@@ -100,6 +100,12 @@ class AsgiRunner(Desk):
         if stream is not None:
             self._tell("gone", stream, None)
 
+    def client_half_closed(self, channel: Channel, number: int) -> None:
+        stream = channel.streams.get(number)
+        if stream is not None:
+            stream.is_half_closed = True
+            self._tell("gone", stream, None)
+
     def front_gone(self, channel: Channel) -> None:
         channel.is_dead = True
         self._tell("front gone", channel, None)

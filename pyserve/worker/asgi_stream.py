@@ -54,6 +54,7 @@ class AsgiStream(Stream):
         "_status",
         "_unreturned",
         "_waiters",
+        "is_half_closed",
     )
 
     def __init__(self, channel: Channel, number: int, payload: bytes, runner: AsgiRunner) -> None:
@@ -61,6 +62,7 @@ class AsgiStream(Stream):
         self.number = number
         self.state = 0  # WAITING
         self.is_gone = False
+        self.is_half_closed = False  # the client may still read: send() works, receive() says http.disconnect
         self.available = WINDOW
         self._payload = payload
         self._runner = runner
@@ -123,7 +125,7 @@ class AsgiStream(Stream):
                     self._is_body_given = True
                     return {"type": "http.request", "body": b"", "more_body": False}
                 await self._wait()
-        while not self.is_gone and self._response < _COMPLETE:
+        while not (self.is_gone or self.is_half_closed) and self._response < _COMPLETE:
             await self._wait()
         return {"type": "http.disconnect"}
 

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Protocol
 
 from ..wire import messages
-from ..wire.frames import CREDIT, DISCONNECT, RECALL, RECALLED, Splitter, WireError, frame, number
+from ..wire.frames import CREDIT, DISCONNECT, HALF_CLOSED, RECALL, RECALLED, Splitter, WireError, frame, number
 from .channel import Channel
 
 
@@ -32,6 +32,7 @@ class Runner(Protocol):
     def recall(self, channel: Channel, number: int) -> bool: ...
     def give_credit(self, channel: Channel, number: int, credit: int) -> None: ...
     def client_gone(self, channel: Channel, number: int) -> None: ...
+    def client_half_closed(self, channel: Channel, number: int) -> None: ...
     def front_gone(self, channel: Channel) -> None: ...
     def hurry(self, channel: Channel) -> None: ...
     def stop(self) -> None: ...
@@ -159,6 +160,8 @@ class Watcher:
                     self._runner.give_credit(channel, stream, number(payload))
                 elif kind == DISCONNECT:
                     self._runner.client_gone(channel, stream)
+                elif kind == HALF_CLOSED:
+                    self._runner.client_half_closed(channel, stream)
             if unsent:
                 self._send(fd, channel, unsent)
             if has_recalled:

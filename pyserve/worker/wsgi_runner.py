@@ -94,6 +94,9 @@ class WsgiRunner(Desk):
         if stream is not None:
             self._tell_waiter(stream)
 
+    def client_half_closed(self, channel: Channel, number: int) -> None:
+        """Means nothing to WSGI: the body was gathered before, and the answer is still wanted."""
+
     def front_gone(self, channel: Channel) -> None:
         """Its process died: nobody waits for any of its answers."""
         with self.lock:

@@ -99,6 +99,7 @@ class Table:
     def ask(self, target: str = "/", method: str = "GET", body: int = 0) -> FakeExchange:
         request = make_request(target, method)
         request.content_length = body or None
+        request.has_body = bool(body)
         exchange = FakeExchange(request)
         self.handler.handle(exchange, None)  # type: ignore[arg-type]
         return exchange

@@ -25,7 +25,7 @@ def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Req
     request.version = "1.1"
     request.fields = tuple((name.replace("_", "-").encode(), value.encode()) for name, value in fields.items())
     request.content_length = None
-    request.is_chunked = request.expects_continue = False
+    request.is_chunked = request.expects_continue = request.has_body = False
     request.keep_alive = True
     request.memo = {}
     return request
