@@ -93,6 +93,7 @@ class App:
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Added to the environment. Never printed: values may be secrets."""
     workers: int = 1
+    """0: none is started; an embedding process runs the application itself (never from a file)."""
     threads: int = 1
     concurrency: int = 100
     timeout_s: float = 30.0

@@ -106,10 +106,15 @@ def start(
 
 
 def front_command(fd: int) -> tuple[list[str], str | None]:
-    """Return the command of a front and its working directory (None = ours).
+    """Return the command of a front and its working directory (None = ours)."""
+    return module_command("pyserve.front.main", fd)
+
+
+def module_command(module: str, fd: int) -> tuple[list[str], str | None]:
+    """Return the command that runs a module of ours with one descriptor, and its working directory (None = ours).
 
     ``-P``: a file of the working directory is never taken for a module of ours. Where the package itself was found
-    through the first entry of the path (a clone that is not installed), the front finds it the same way.
+    through the first entry of the path (a clone that is not installed), it is found the same way again.
     """
     folder = str(Path(__file__).parents[2])
     options, cwd = ["-P"], None
@@ -119,7 +124,7 @@ def front_command(fd: int) -> tuple[list[str], str | None]:
         and os.path.realpath(sys.path[0] or os.getcwd()) == os.path.realpath(folder)
     ):
         options, cwd = [], folder
-    return [sys.executable, *options, "-m", "pyserve.front.main", str(fd)], cwd
+    return [sys.executable, *options, "-m", module, str(fd)], cwd
 
 
 def exit_words(status: int | None) -> str:

@@ -96,6 +96,8 @@ class Master:
             log.warning(f"[server] user = {user!r} has no effect: only root can change to another user")
         try:
             if self._embedder is not None:
+                for problem in self._config.surroundings:
+                    log.warning(f"{problem} (starting without it)")
                 self._fronts.attach(self._embedder)
             else:
                 self._fronts.start()
@@ -103,7 +105,7 @@ class Master:
             self._say_ready()
             while not self._is_finished():
                 self._loop.turn()
-            log.info("stopped")
+            self._say("stopped")
         finally:
             self._signals.close()
             self._close()
@@ -225,12 +227,16 @@ class Master:
             return
         self._is_stopping = True
         grace_s = self._config.server.graceful_timeout_s
-        self._resources.log.info(f"stopping: {who}; up to {grace_s:g} s for what runs")
+        self._say(f"stopping: {who}; up to {grace_s:g} s for what runs")
         notify("STOPPING=1")
         self._stop_timer = self._loop.after(grace_s, self._out_of_time)
         # Fronts give up a little earlier, so that what they cut is still logged by them.
         self._fronts.drain(grace_s - min(0.5, grace_s / 10))
         self._resources.close_listeners()
+
+    def _say(self, text: str) -> None:
+        # The end of an embedded server is an event of the program around it, not the operator's.
+        (self._resources.log.info if self._embedder is None else self._resources.log.debug)(text)
 
     def _out_of_time(self) -> None:
         self._resources.log.warning(f"the grace time of {self._config.server.graceful_timeout_s:g} s is over")

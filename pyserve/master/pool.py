@@ -68,6 +68,8 @@ class Pool:
     # Start and replacement
 
     def start(self) -> None:
+        if self.app.workers == 0:
+            return  # an embedding process runs it itself
         if self.app.fault:
             self._resources.log.error(f"app {self.app.name}: not started: {self.app.fault}")
             return
@@ -358,7 +360,7 @@ class Pool:
     def is_settled(self) -> bool:
         """Has it a worker that every front can use, or has its first start failed?"""
         fronts = self._fronts.connected()
-        return bool(self.reason) or any(
+        return bool(self.reason or self.app.workers == 0) or any(
             worker.state == "ready" and worker.ready_fronts >= fronts for worker in self.workers.values()
         )
 

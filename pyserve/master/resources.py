@@ -88,7 +88,7 @@ class Resources:
         self.close_listeners()
         self._board_view.release()
         self._board_memory.close()
-        self.log.reopen(os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC))
+        self.log.reopen(-1)
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:
