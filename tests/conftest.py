@@ -57,8 +57,10 @@ def start_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start
     """
     started: list[Site] = []
 
-    def start(text: str, *, ready: bool = True, ready_timeout_s: float = 30.0, **options: object) -> Site:
-        folder = tmp_path / f"s{len(started)}" if started else tmp_path
+    def start(
+        text: str, *, ready: bool = True, ready_timeout_s: float = 30.0, folder: Path | None = None, **options: object
+    ) -> Site:
+        folder = folder or (tmp_path / f"s{len(started)}" if started else tmp_path)
         folder.mkdir(exist_ok=True)
         site = Site(folder, text, **options)  # type: ignore[arg-type]
         started.append(site)

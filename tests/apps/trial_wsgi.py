@@ -112,7 +112,7 @@ def die(environ, start_response, query):
 
 
 def wait(environ, start_response, query):
-    """Note that it has begun (a line with the pid in ``began``), then block until there is a byte in the FIFO ``until``."""
+    """Note that it has begun (the pid in ``began``), then block until there is a byte in the FIFO ``until``."""
     note(query["began"])
     with open(query["until"], "rb", buffering=0) as fifo:
         fifo.read(1)

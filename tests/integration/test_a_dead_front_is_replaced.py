@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import trial
-from tests.support.client import Closed
+from tests.support.client import Closed, request
 from tests.support.site import Site, StartSite
 from tests.support.waiting import wait_until
 
@@ -39,7 +39,7 @@ def test_a_request_that_ran_for_a_dead_front_blocks_nothing(start_site: StartSit
         for _ in range(3):
             killed = site.front_pids()[0]
             with site.connect() as client:
-                client.send(b"GET /slow?s=0.3&began=began HTTP/1.1\r\nHost: a\r\n\r\n")
+                client.send(request("/slow?s=0.3", "a"))
                 wait_until(lambda: site.workers("asgi")[0]["running"] == 1, "the request runs")
                 site.kill(killed)
             wait_until(lambda: is_served(site), "served again")

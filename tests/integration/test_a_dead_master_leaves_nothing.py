@@ -22,7 +22,7 @@ def test_kill_9_of_the_master(start_site: StartSite, fronts: int) -> None:
         client.send(request(gate.path, "w"))
         gate.wait_began()
         site.kill(site.child.pid)
-        assert site.wait_exit() == -signal.SIGKILL
+        assert site.child.wait(10) == -signal.SIGKILL
         gate.open()
         assert client.read_response().text == "waited"
     wait_until(lambda: not site.survivors(), "every process has ended")
@@ -37,3 +37,13 @@ def test_a_request_that_never_ends_is_ended_after_the_grace_time(start_site: Sta
         gate.wait_began()
         site.kill(site.child.pid)
         wait_until(lambda: not site.survivors(), "every process has ended", 15)
+
+
+def test_the_next_server_takes_the_place_of_a_dead_one(start_site: StartSite) -> None:
+    first = start_site(trial.one("wsgi"))
+    first.expect_error("master")
+    first.kill(first.child.pid)
+    wait_until(lambda: not first.survivors(), "every process has ended")
+    second = start_site(trial.one("wsgi"), http=f'"127.0.0.1:{first.address[1]}"', folder=first.folder)
+    assert second.get("/hello").status == 200
+    assert second.status()["master"]["pid"] == second.child.pid

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_requests_that_run_complete(start_site: StartSite, kind: str, number: signal.Signals) -> None:
-    site = start_site(trial.one(kind, "threads = 4"))
+    site = start_site(trial.one(kind, "threads = 8"))
     gate = Gate(site.folder)
     clients = [site.connect() for _ in range(4)]
     for client in clients:

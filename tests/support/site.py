@@ -296,6 +296,9 @@ class Site:
         for pattern in self._expected_errors:
             assert any(re.search(pattern, line) for line in self.lines), f"nothing in the error log about {pattern!r}"
         strays = [str(path) for name in ("spool", "tmp", "run") for path in (self.folder / name).rglob("*")]
+        if self.child.returncode == -signal.SIGKILL:
+            # A dead master can't remove its socket; the next one with this config takes the place over.
+            strays = [path for path in strays if not path.endswith("run/admin.sock")]
         assert not strays, f"files left behind: {strays}"
 
     def end_by_force(self) -> None:
