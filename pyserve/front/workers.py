@@ -86,7 +86,6 @@ class WorkerLink:
         self._page = mmap.mmap(scoreboard_fd, PAGE_BYTES)
         self.scoreboard = Scoreboard(memoryview(self._page))
         self._worker: Worker | None = None
-        self._is_closed = False
         self._death = ""
         self._data = _Channel(loop, self._on_frames, self._on_data_end)
         self._control = _Channel(loop, self._on_frames, self._on_control_end)
@@ -112,6 +111,8 @@ class WorkerLink:
         worker, self._worker = self._worker, None
         if worker is not None:
             self._pool.remove(worker.number, self._death)
+            self.scoreboard.page.release()
+            self._page.close()
 
     def _on_frames(self, frames: list[tuple[int, int, bytes]]) -> None:
         if self._worker is not None:
@@ -132,9 +133,6 @@ class WorkerLink:
             self._pool.break_off(self._worker, why)
 
     def close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._data.close()
-            self._control.close()
-            self.scoreboard.page.release()
-            self._page.close()
+        """Close both sockets; the page stays readable until the worker is buried."""
+        self._data.close()
+        self._control.close()
