@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from pyserve.master.loop import Line, Timer
@@ -116,7 +115,7 @@ def module_command(module: str, fd: int) -> tuple[list[str], str | None]:
     ``-P``: a file of the working directory is never taken for a module of ours. Where the package itself was found
     through the first entry of the path (a clone that is not installed), it is found the same way again.
     """
-    folder = str(Path(__file__).parents[2])
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     options, cwd = ["-P"], None
     if (
         not sys.flags.safe_path
@@ -146,6 +145,13 @@ def is_ours(pid: int) -> bool:
     A pid that a template told may be a lie or used again by a stranger; a child that was not waited for can't be
     either.
     """
+    if not hasattr(os, "waitid"):
+        # macOS, where pyserve is for development: all processes are the same user's.
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return True
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -45,6 +45,7 @@ class Fronts:
         self._events = events
         self._fronts = [Front(number) for number in range(resources.config.server.fronts)]
         self._was_ever_ready = False
+        self._failure = "the front process ends before it is ready; the error log says why"
         self._is_embedded = False
         self._is_stopping = False
         user = resources.config.server.user
@@ -72,6 +73,9 @@ class Fronts:
             except OSError as error:
                 channel.close()
                 self._resources.log.error(f"front {front.number} could not be started: {error}")
+                self._failure = f"the front can't be started: {error}"
+                if self._identity is not None and isinstance(error, PermissionError):
+                    self._failure += f" (as user {self._resources.config.server.user!r})"
                 self._again(front, lived_s=0.0)
                 return
         self._connect(front, channel)
@@ -138,7 +142,7 @@ class Fronts:
     def _again(self, front: Front, lived_s: float) -> None:
         start_at = front.restarts.died(self._loop.now(), lived_s)
         if not self._was_ever_ready and front.restarts.short_lives >= HOPELESS_STARTS:
-            self._events.fronts_hopeless("the front process ends before it is ready; the error log says why")
+            self._events.fronts_hopeless(self._failure)
             return
         self._loop.after(start_at - self._loop.now(), lambda: self._start(front))
 

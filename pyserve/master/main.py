@@ -87,8 +87,6 @@ class Master:
         self._loop.watch(self._signals.fileno(), self._on_signals)
 
     def run(self) -> int:
-        kernel.hide_memory_if_root()
-        self._resources.is_subreaper = kernel.become_subreaper()
         log, user = self._resources.log, self._config.server.user
         if kernel.is_root() and not user and self._embedder is None:
             log.warning("running as root: set [server] user, so that fronts drop to it")
@@ -102,6 +100,9 @@ class Master:
             else:
                 self._fronts.start()
             self._pools.start()
+            # When the others have begun to start, because it takes a while; no worker can be orphaned yet.
+            self._resources.is_subreaper = kernel.become_subreaper()
+            kernel.hide_memory_if_root()
             self._say_ready()
             while not self._is_finished():
                 self._loop.turn()
