@@ -19,7 +19,8 @@ def test_load_over_many_connections_is_answered(start_site: StartSite, kind: str
         load.wait_answers(2000)
     assert load.ledger.statuses().keys() == {200}
     assert not load.ledger.lost
-    assert sum(worker["requests"] for worker in site.workers(kind)) == len(load.ledger.answers)
+    answers = len(load.ledger.answers)
+    wait_until(lambda: sum(worker["requests"] for worker in site.workers(kind)) == answers, f"{answers} are counted")
 
 
 def test_a_busy_worker_sends_the_request_back_to_the_queue(start_site: StartSite) -> None:
