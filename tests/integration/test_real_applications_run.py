@@ -54,7 +54,7 @@ def test_the_django_admin_is_usable(start_site: StartSite, tmp_path: Path, pytho
         more = {
             "DJANGO_SUPERUSER_USERNAME": "ada",
             "DJANGO_SUPERUSER_PASSWORD": "pw",
-            "DJANGO_SUPERUSER_EMAIL": "a@b.c",
+            "DJANGO_SUPERUSER_EMAIL": "ada@example.com",
         }
         subprocess.run(
             [venv / "bin/python", "-m", "django", *words],
