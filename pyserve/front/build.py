@@ -11,18 +11,18 @@ from pyserve.handlers.pool import Pool, Reports, Timers
 from pyserve.handlers.redirect import RedirectHandler
 from pyserve.handlers.respond import RespondHandler
 from pyserve.handlers.static import StaticHandler
-from pyserve.http.head import HeadParser
+from pyserve.http.head import FieldParser
 from pyserve.routing.router import Router
 from pyserve.wire.board import Board
 
 
-def build_parser(name: str) -> HeadParser:
+def build_parser(name: str) -> FieldParser:
     """Only the parser that is asked for is imported."""
     if name == "h11":
-        from pyserve.http.h1_h11 import parse_head
+        from pyserve.http.h1_h11 import parse_fields
     else:
-        from pyserve.http.h1_httptools import parse_head
-    return parse_head
+        from pyserve.http.h1_httptools import parse_fields
+    return parse_fields
 
 
 def build_pools(config: model.Config, front: int, board: Board, timers: Timers, reports: Reports) -> list[Pool]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyserve.config.model import Limits
 from pyserve.handlers.interface import Handler
-from pyserve.http.head import HeadParser, make_request
+from pyserve.http.head import FieldParser, HeadReader
 from pyserve.http.request import Request
 from pyserve.observe.access_log import AccessLog
 from pyserve.observe.error_log import ErrorLog
@@ -36,6 +36,7 @@ class Context:
     """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
 
     __slots__ = (
+        "_reader",
         "_tick",
         "common",
         "connections",
@@ -47,7 +48,6 @@ class Context:
         "log_line",
         "loop",
         "now",
-        "parse",
         "requests",
         "router",
         "sink",
@@ -58,7 +58,7 @@ class Context:
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         router: Router[Handler],
-        parse: HeadParser,
+        parse: FieldParser,
         error_log: ErrorLog,
         access: AccessLog | None,
         sink: LineSink | None,
@@ -66,7 +66,7 @@ class Context:
         self.loop = loop
         self.limits = limits
         self.router = router
-        self.parse = parse
+        self._reader = HeadReader(parse, limits.max_headers)
         self.error_log = error_log
         self.sink = sink
         # HOT: bound once; ``log_line`` None = no access log
@@ -96,7 +96,7 @@ class Context:
         """
         request = self.heads.get(raw)
         if request is None:
-            request = make_request(raw, self.parse, self.limits.max_headers)
+            request = self._reader.read(raw)
             if request.method in ("GET", "HEAD") and not request.has_body and len(raw) <= MEMO_HEAD_BYTES:
                 if len(self.heads) >= MEMO_HEADS:
                     self.heads.clear()  # LIMIT: a bounded memo; refilled at the price of one parse per head

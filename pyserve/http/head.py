@@ -1,8 +1,11 @@
 """Step 4 of the request path: the raw bytes of a request head become the canonical request.
 
-Pure. Our own strict pass stands before either parser and our own checks after it, so both give equal verdicts: what
-llhttp or h11 would forgive never gets to them, what they don't look at (Host, duplicates, counts, lists) is looked at
-here. Sources: RFC 9112 §2 to §7, RFC 9110 §5, and the catalogue of attacks that tests/corpus/ holds.
+Pure. Our own strict pass stands before either parser: the request line, line ends, control characters, Host, Connection
+and everything that frames a body are decided here, so both parsers give equal verdicts and what llhttp or h11 would
+forgive never gets to them. The parser reads every other field whose name is new to this process. Since no such line
+depends on the lines around it, what was read is remembered: real traffic repeats all but a few of its lines.
+
+Sources: RFC 9112 §2 to §7, RFC 9110 §5, and the catalogue of attacks in tests/corpus/.
 
 HOT: runs for every head that the front's memo doesn't know (benchmarks/files_small.py, varied).
 """
@@ -16,14 +19,14 @@ from pyserve.errors import RequestError
 from pyserve.http.request import Request
 from pyserve.http.target import parse_host, parse_target
 
-RawHead = tuple[bytes, bytes, list[tuple[bytes, bytes]]]
-"""Method, target, fields (lower-case name, value without outer white space)."""
+Field = tuple[bytes, bytes]
+"""Lower-case name, value without outer white space."""
 
 
-class HeadParser(Protocol):
-    """Splits a complete, already strictly checked head. Raises ``RequestError`` for what it can't read."""
+class FieldParser(Protocol):
+    """Reads field lines, each with its CRLF; raises ``RequestError`` for what it can't read."""
 
-    def __call__(self, raw: bytes) -> RawHead: ...
+    def __call__(self, lines: bytes) -> list[Field]: ...
 
 
 METHODS = {
@@ -33,138 +36,182 @@ METHODS = {
         "LOCK", "UNLOCK", "SEARCH", "REPORT",
     )
 }  # fmt: skip
-_LEGAL_IN_LINES = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
-_OTHER_VERSION = re.compile(rb"[A-Z]+ [\x21-\x7e]+ HTTP/[2-9](?:\.[0-9])?\r\n")
+_LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
+_OTHER_VERSION = re.compile(rb"[A-Z]+ [\x21-\x7e]+ HTTP/[2-9](?:\.[0-9])?")
 _CONTENT_LENGTH = re.compile(rb"[0-9]{1,19}")
-# Fields that say what the message is: two of them are two messages to two readers (RFC 9110 §5.3).
+# Fields that we read ourselves, because they say what the message is and where it ends.
+_OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
+# Two of these are two messages to two readers (RFC 9110 §5.3).
 _SINGLETONS = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect", b"authorization", b"from",
-     b"if-modified-since", b"if-unmodified-since", b"max-forwards", b"referer", b"user-agent")
+    (b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect", b"authorization",
+     b"if-modified-since", b"if-unmodified-since")
 )  # fmt: skip
-_SPECIAL = _SINGLETONS | {b"connection"}
-_hosts: dict[bytes, tuple[str, str]] = {}
+_SPECIAL = _OURS | _SINGLETONS
+MAX_REMEMBERED_LINES = 4096
+MAX_REMEMBERED_BYTES = 512
+"""Of one line: longer ones are rarely seen twice."""
 
 
-def check_raw(raw: bytes, max_headers: int) -> tuple[bytes, str, int]:
-    """The strict pass: raise ``RequestError`` for bytes that no two parsers agree on.
+class HeadReader:
+    """Raw heads to requests. One per front: it remembers lines, so its ``read`` is cheap for what it has seen."""
 
-    Returns the method, the version ("1.0" or "1.1") and how many field lines there are.
-    """
-    line = _REQUEST_LINE.match(raw)
-    if line is None:
-        if _OTHER_VERSION.match(raw):
+    __slots__ = ("_hosts", "_max_headers", "_names", "_parse", "_plain", "_special")
+
+    def __init__(self, parse: FieldParser, max_headers: int) -> None:
+        self._parse = parse
+        self._max_headers = max_headers
+        self._names: dict[bytes, bytes] = {}
+        self._plain: dict[bytes, Field] = {}
+        self._special: dict[bytes, Field] = {}
+        self._hosts: dict[bytes, tuple[str, str]] = {}
+
+    def read(self, raw: bytes) -> Request:
+        """Return the canonical request of a complete head (with its empty line); raise ``RequestError``."""
+        first, *lines = raw[:-4].split(b"\r\n")
+        method, target, version = _read_request_line(first)
+        if len(lines) > self._max_headers:
+            raise RequestError(431, f"more than {self._max_headers} header fields")
+        fields: list[Field] = []
+        special: list[Field] = []
+        known = self._plain
+        for line in lines:
+            field = known.get(line)
+            if field is None:
+                field = self._special.get(line) or self._read_line(line)
+                if field[0] in _SPECIAL:
+                    special.append(field)
+            fields.append(field)
+
+        request = Request()
+        request.method = method
+        request.raw_target = target
+        request.version = version
+        request.fields = tuple(fields)
+        request.memo = {}
+        host = _interpret(request, special)
+        request.raw_path, request.path, request.query, authority = parse_target(method, target)
+        if authority is not None:  # of the absolute form: it wins over Host (RFC 9112 §3.2.2)
+            if host is not None:
+                self._read_host(host)
+            request.authority, request.host = self._read_host(authority)
+        elif host is not None:
+            request.authority, request.host = self._hosts.get(host) or self._read_host(host)
+        else:
+            request.authority = request.host = ""
+        return request
+
+    def _read_line(self, line: bytes) -> Field:
+        """Read a field line that is not remembered, and remember it."""
+        if line.translate(None, _LEGAL):
+            raise RequestError(400, "control character, bare CR or bare LF in the head")
+        name, colon, value = line.partition(b":")
+        lower = self._names.get(name)
+        if lower is None or not colon:
+            lower = self._read_name(name, line)
+        field = (lower, value.strip(b" \t"))
+        if len(line) <= MAX_REMEMBERED_BYTES:
+            remembered = self._special if field[0] in _SPECIAL else self._plain
+            if len(remembered) >= MAX_REMEMBERED_LINES:
+                remembered.clear()  # LIMIT: bounded; what comes again is read again
+            remembered[line] = field
+        return field
+
+    def _read_name(self, name: bytes, line: bytes) -> bytes:
+        """Let the parser read a line whose name is new; return the name in lower case.
+
+        Once it has read a name, a value of legal characters behind it is a value to either parser.
+        """
+        lower = name.lower()
+        if lower not in _OURS or name == line:
+            if line[:1] in (b" ", b"\t", b""):
+                raise RequestError(400, "folded or indented header line")
+            parsed = self._parse(line + b"\r\n")
+            if len(parsed) != 1 or parsed[0] != (lower, line[len(name) + 1 :].strip(b" \t")):
+                raise RequestError(400, "malformed header line")
+        if len(self._names) >= MAX_REMEMBERED_LINES:
+            self._names.clear()
+        self._names[name] = lower
+        return lower
+
+    def _read_host(self, value: bytes) -> tuple[str, str]:
+        known = parse_host(value)
+        if len(self._hosts) >= MAX_REMEMBERED_LINES:
+            self._hosts.clear()
+        self._hosts[value] = known
+        return known
+
+
+def _read_request_line(first: bytes) -> tuple[str, bytes, str]:
+    """Return method, target and version ("1.0" or "1.1"); raise ``RequestError``."""
+    match = _REQUEST_LINE.fullmatch(first)
+    if match is None:
+        if _OTHER_VERSION.fullmatch(first):
             raise RequestError(505, "unsupported HTTP version")
         raise RequestError(400, "malformed request line")
-    method, major, minor = line.group(1, 3, 4)
+    name, target, major, minor = match.groups()
     if major != b"1" or minor not in b"01":
         raise RequestError(505, "unsupported HTTP version")
-    # Without its line ends a head has no CR and LF left, nor any other control character.
-    text = raw.replace(b"\r\n", b"")
-    if text.translate(None, _LEGAL_IN_LINES):
-        raise RequestError(400, "control character, bare CR or bare LF in the head")
-    count = (len(raw) - len(text)) // 2 - 2
-    if count > max_headers:
-        raise RequestError(431, f"more than {max_headers} header fields")
-    return method, "1.1" if minor == b"1" else "1.0", count
-
-
-def make_request(raw: bytes, parse: HeadParser, max_headers: int) -> Request:
-    """Return the canonical request of a complete head (with its empty line); raise ``RequestError``."""
-    method_bytes, version, count = check_raw(raw, max_headers)
-    method = METHODS.get(method_bytes)
+    method = METHODS.get(name)
     if method is None:
-        raise RequestError(501 if method_bytes.isupper() else 400, "unknown method")
-    try:
-        _, target, fields = parse(raw)
-    except RequestError:
-        _framing(_values(raw, b"content-length"), _values(raw, b"transfer-encoding"), version)
-        raise
-    if len(fields) != count:
-        raise RequestError(400, "folded header line")
+        raise RequestError(501 if name.isupper() else 400, "unknown method")
+    return method, target, "1.1" if minor == b"1" else "1.0"
 
+
+def _interpret(request: Request, special: list[Field]) -> bytes | None:
+    """Set what the special fields say of the message; return Host's value. Raises ``RequestError``."""
+    version = request.version
     host = length = coding = None
-    keep_alive = version == "1.1"
+    request.keep_alive = version == "1.1"
     expects_continue = False
     seen: set[bytes] = set()
-    for name, value in fields:
-        if name in _SPECIAL:
-            if name == b"connection":
-                for token in value.lower().split(b","):
-                    token = token.strip(b" \t")
-                    if token == b"close":
-                        keep_alive = False
-                    elif token == b"keep-alive" and version == "1.0" and b"close" not in value.lower():
-                        keep_alive = True
+    for name, value in special:
+        if name == b"host" and host is None:
+            host = value
+        elif name == b"connection":
+            if value == b"keep-alive" and version == "1.1":
                 continue
-            if name in seen:
+            tokens = {token.strip(b" \t") for token in value.lower().split(b",")}
+            if b"close" in tokens:
+                request.keep_alive = False
+                version = ""  # and a keep-alive beside it changes nothing
+            elif b"keep-alive" in tokens and version == "1.0":
+                request.keep_alive = True
+        elif name in _SINGLETONS:
+            if name in seen or name == b"host":
                 raise RequestError(400, f"more than one {name.decode('ascii')} field")
             seen.add(name)
-            if name == b"host":
-                host = value
-            elif name == b"content-length":
+            if name == b"content-length":
                 length = value
             elif name == b"transfer-encoding":
                 coding = value
             elif name == b"expect":
                 if value.lower() != b"100-continue":
                     raise RequestError(417, "unknown expectation")
-                expects_continue = version == "1.1"
-
-    request = Request()
+                expects_continue = request.version == "1.1"
+    if host is None and request.version == "1.1":
+        raise RequestError(400, "no Host")
     if length is None and coding is None:
         request.content_length = None
-        request.is_chunked = False
-        request.has_body = False
-        request.expects_continue = False
+        request.is_chunked = request.has_body = request.expects_continue = False
     else:
-        content_length, is_chunked = _framing(
-            [] if length is None else [length], [] if coding is None else [coding], version
-        )
-        request.content_length = content_length
-        request.is_chunked = is_chunked
-        request.has_body = is_chunked or bool(content_length)
+        _frame(request, length, coding)
         request.expects_continue = expects_continue and request.has_body
-    request.method = method
-    request.raw_target = target
-    request.raw_path, request.path, request.query, authority = parse_target(method, target)
-    if host is None and version == "1.1":
-        raise RequestError(400, "no Host")
-    if host is not None:
-        request.authority, request.host = _hosts.get(host) or _host(host)
-    else:
-        request.authority = request.host = ""
-    if authority is not None:
-        request.authority, request.host = _host(authority)
-    request.version = version
-    request.fields = tuple(fields)
-    request.keep_alive = keep_alive
-    request.memo = {}
-    return request
+    return host
 
 
-def _host(value: bytes) -> tuple[str, str]:
-    known = parse_host(value)
-    if len(_hosts) >= 4096:
-        _hosts.clear()  # LIMIT: bounded, refilled in microseconds
-    _hosts[value] = known
-    return known
-
-
-def _framing(lengths: list[bytes], codings: list[bytes], version: str) -> tuple[int | None, bool]:
-    """Decide the body's framing (RFC 9112 §6.3): ``(content length, is chunked)``; raise ``RequestError``."""
-    if codings:
-        if lengths or len(codings) > 1 or version == "1.0":
+def _frame(request: Request, length: bytes | None, coding: bytes | None) -> None:
+    """Decide the body's framing (RFC 9112 §6.3); raise ``RequestError``."""
+    if coding is not None:
+        if length is not None or request.version == "1.0":
             raise RequestError(400, "ambiguous body framing")
-        if codings[0].lower() != b"chunked":
-            raise RequestError(501 if codings[0] else 400, "unknown transfer coding")
-        return None, True
-    if lengths and (len(lengths) > 1 or not _CONTENT_LENGTH.fullmatch(lengths[0])):
+        if coding.lower() != b"chunked":
+            raise RequestError(501 if coding else 400, "unknown transfer coding")
+        request.content_length = None
+        request.is_chunked = request.has_body = True
+        return
+    if length is None or not _CONTENT_LENGTH.fullmatch(length):
         raise RequestError(400, "bad Content-Length")
-    return int(lengths[0]) if lengths else None, False
-
-
-def _values(raw: bytes, name: bytes) -> list[bytes]:
-    """Return a field's values from the raw head: for what a parser refused to read."""
-    found = re.findall(rb"\r\n" + name + rb":([^\r\n]*)", raw, re.IGNORECASE)
-    return [value.strip(b" \t") for value in found]
+    request.content_length = int(length)
+    request.is_chunked = False
+    request.has_body = request.content_length > 0

@@ -1,10 +1,9 @@
-"""Every case of tests/corpus/http1.toml through both parsers, however its bytes are cut, and with a request behind it."""
+"""Every case of tests/corpus/http1.toml through both parsers, however it is cut, and with a request behind it."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,17 @@ import pytest
 from pyserve.errors import RequestError
 from pyserve.http import h1_h11, h1_httptools
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
-from pyserve.http.head import make_request
+from pyserve.http.head import HeadReader
 from pyserve.http.request import Request
 
 CASES = tomllib.loads((Path(__file__).parents[1] / "corpus" / "http1.toml").read_text())["case"]
-PARSERS = {"httptools": h1_httptools.parse_head, "h11": h1_h11.parse_head}
+PARSERS = {"httptools": h1_httptools.parse_fields, "h11": h1_h11.parse_fields}
 NEXT = b"GET /behind HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def read(pieces: Iterable[bytes], parser: str) -> tuple[list[str], int]:
     """Return the messages read as "METHOD path body", and the status of the refusal (0 = none)."""
-    reader = Reader(partial(make_request, parse=PARSERS[parser], max_headers=100), 32 * 1024, 100)
+    reader = Reader(HeadReader(PARSERS[parser], 100).read, 32 * 1024, 100)
     messages: list[str] = []
     try:
         for piece in pieces:

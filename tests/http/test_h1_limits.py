@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from pyserve.errors import RequestError
 from pyserve.http.h1 import Reader
-from pyserve.http.h1_httptools import parse_head
-from pyserve.http.head import make_request
+from pyserve.http.h1_httptools import parse_fields
+from pyserve.http.head import HeadReader
 from pyserve.http.request import Request
 
 
 def reader(max_head: int = 1024, max_headers: int = 10) -> Reader:
-    return Reader(partial(make_request, parse=parse_head, max_headers=max_headers), max_head, max_headers)
+    return Reader(HeadReader(parse_fields, max_headers).read, max_head, max_headers)
 
 
 def refusal(data: bytes, **limits: int) -> int:
