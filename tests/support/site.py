@@ -73,6 +73,7 @@ class Site:
             http=http, parser=parser, loop=loop, fronts=fronts, server=server, limits=limits, access=access
         )
         self.config.write_text(head + text.replace("APPS", str(APPS)))
+        self._clients: list[Client] = []
         self._expected_errors: list[str] = []
         self._tolerated_errors: list[str] = []
         self._seen: dict[tuple[int, int], processes.Process] = {}
@@ -126,7 +127,9 @@ class Site:
     # -- talking to it
 
     def connect(self, timeout_s: float = 20.0, receive_buffer: int = 0) -> Client:
-        return Client(self.address, timeout_s, receive_buffer)
+        client = Client(self.address, timeout_s, receive_buffer)
+        self._clients.append(client)
+        return client
 
     def get(self, path: str, host: str = "a", **fields: str) -> Response:
         return self.ask(request(path, host, fields=fields))
@@ -302,7 +305,9 @@ class Site:
         assert not strays, f"files left behind: {strays}"
 
     def end_by_force(self) -> None:
-        """Whatever happened in the test: nothing of this server goes on running."""
+        """Whatever happened in the test: nothing of this server goes on running, no connection stays open."""
+        for client in self._clients:
+            client.close()
         for process in [*self.observe(), *self.survivors()]:
             try:
                 os.kill(process.pid, signal.SIGKILL)
