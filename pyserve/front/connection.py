@@ -13,11 +13,13 @@ import asyncio
 import os
 import traceback
 from collections import deque
+from time import monotonic
 from typing import NamedTuple, cast
 
 from pyserve.errors import Fate, RequestError
 from pyserve.front.context import Context
 from pyserve.front.exchange import Exchange
+from pyserve.front.repeat import Repeat
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
@@ -111,9 +113,14 @@ class Connection(asyncio.Protocol):
             return
         if self._reader is None:
             if self.exchange is None:
-                request = self.context.heads.get(data)
+                context = self.context
+                request = context.heads.get(data)
                 if request is not None:
-                    self._begin(request)
+                    repeat = request.repeat
+                    if repeat.until > context.now and not self.must_close:  # type: ignore[attr-defined]
+                        self._repeat(request, repeat)  # type: ignore[arg-type]
+                    else:
+                        self._begin(request)
                     return
             context = self.context
             self._reader = Reader(context.read_head, context.limits.max_head_bytes, context.limits.max_headers)
@@ -205,6 +212,22 @@ class Connection(asyncio.Protocol):
         elif self.exchange is None and self.phase == IDLE and reader.buffered:
             self.phase = HEAD
             self.deadline = self.context.now + self.context.limits.head_timeout_s
+
+    def _repeat(self, request: Request, repeat: Repeat) -> None:
+        """Answer as the last equal head was answered: the whole of an exchange, without making one."""
+        context = self.context
+        started = monotonic()
+        if repeat.turn != context.turn:
+            repeat.refresh(context, request)
+        data = repeat.data
+        self.written += len(data)
+        self.transport.write(data)
+        context.requests += 1
+        self.phase = IDLE
+        self.deadline = context.idle_deadline
+        log = repeat.log
+        if log is not None:
+            context.log(log % (self.client, int((monotonic() - started) * 1_000_000)))
 
     def _begin(self, request: Request) -> None:
         """Route a request and hand it to its handler."""
@@ -413,8 +436,7 @@ class Connection(asyncio.Protocol):
             self._close()
             return
         self.phase = IDLE
-        context = self.context
-        self.deadline = context.now + context.limits.keepalive_timeout_s
+        self.deadline = self.context.idle_deadline
         if self._is_reading_paused:
             self._resume_reading()
 

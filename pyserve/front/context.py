@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from pyserve.config.model import Limits
+from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import Handler
+from pyserve.http.conditional import format_date
 from pyserve.http.head import FieldParser, HeadReader
 from pyserve.http.request import Request
 from pyserve.observe.access_log import AccessLog
@@ -24,7 +25,8 @@ from pyserve.wire.codec import HAS_DATE, HAS_SERVER
 if TYPE_CHECKING:
     from pyserve.front.connection import Connection
 
-MEMO_HEADS = 2048
+MEMO_HEADS = 4096
+_SIGHTS = 1 << 16
 MEMO_HEAD_BYTES = 2048
 
 
@@ -32,16 +34,23 @@ def _nowhere(line: bytes) -> None:
     pass
 
 
+def _no_template(request: Request, status: int, sent_bytes: int) -> bytes | None:
+    return None
+
+
 class Context:
     """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
 
     __slots__ = (
         "_reader",
+        "_seen",
+        "_sights",
         "_tick",
         "common",
         "connections",
         "error_log",
         "heads",
+        "idle_deadline",
         "is_draining",
         "limits",
         "log",
@@ -51,6 +60,8 @@ class Context:
         "requests",
         "router",
         "sink",
+        "template",
+        "turn",
     )
 
     def __init__(
@@ -71,21 +82,28 @@ class Context:
         self.sink = sink
         # HOT: bound once; ``log_line`` None = no access log
         self._tick = None if access is None else access.tick
+        self.template = _no_template if access is None else access.template
         self.log_line = None if access is None or sink is None else access.line
         self.log: Callable[[bytes], None] = _nowhere if sink is None else sink.write
         self.connections: set[Connection] = set()
         self.heads: dict[bytes, Request] = {}
+        self._sights = bytearray(_SIGHTS)
+        self._seen = 0
         self.requests = 0
         self.is_draining = False
         self.now = time.monotonic()
+        self.turn = 0
+        self.idle_deadline = 0.0
         self.common: dict[int, bytes] = {}
         self.refresh_date()
 
     def refresh_date(self) -> None:
         """Every sweep: the log's clock, and the Date and Server lines by what the application brings itself."""
+        self.turn += 1
+        self.idle_deadline = self.now + self.limits.keepalive_timeout_s
         if self._tick is not None:
             self._tick(time.time())
-        date = b"date: " + formatdate(usegmt=True).encode() + b"\r\n"
+        date = b"date: " + format_date(time.time()) + b"\r\n"
         server = b"server: pyserve\r\n"
         self.common = {0: date + server, HAS_DATE: server, HAS_SERVER: date, HAS_DATE | HAS_SERVER: b""}
 
@@ -98,10 +116,23 @@ class Context:
         if request is None:
             request = self._reader.read(raw)
             if request.method in ("GET", "HEAD") and not request.has_body and len(raw) <= MEMO_HEAD_BYTES:
-                if len(self.heads) >= MEMO_HEADS:
-                    self.heads.clear()  # LIMIT: a bounded memo; refilled at the price of one parse per head
-                self.heads[raw] = request
+                self._remember(raw, request)
         return request
+
+    def _remember(self, raw: bytes, request: Request) -> None:
+        """Keep a head from its second sight on: most heads of varied traffic never come again."""
+        sight = hash(raw) & (_SIGHTS - 1)
+        if not self._sights[sight]:
+            self._sights[sight] = 1
+            self._seen += 1
+            if self._seen > _SIGHTS // 4:  # half full of chance hits: begin again
+                self._sights = bytearray(_SIGHTS)
+                self._seen = 0
+            return
+        if len(self.heads) >= MEMO_HEADS:
+            self.heads.clear()  # LIMIT: a bounded memo; refilled at the price of one parse per head
+        request.repeat = Repeat()
+        self.heads[raw] = request
 
     def incident(self, line: str) -> None:
         """Write an error that has an owner other than the client."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pyserve.handlers.interface import Receiver
 from pyserve.http.request import Request
-from pyserve.http.response import END_OF_HEAD, ERROR_BLOCK, STATUS_LINES, error_page, has_no_body
+from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, end_of_head, error_page, has_no_body
 from pyserve.wire.codec import CLOSE
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Exchange:
 
     # The answer.
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
         if self.over:
             return
         connection = self.connection
@@ -95,14 +95,17 @@ class Exchange:
         self.status = status
         if request.keep_alive and request.version == "1.1" and not (flags & CLOSE or connection.must_close):
             length = len(body)
-            last = END_OF_HEAD[length] if length < len(END_OF_HEAD) else b"content-length: %d\r\n\r\n" % length
+            last = end_of_head(length)
             if status == 304 or status == 204:
                 last = b"\r\n"
                 body = b""
+                length = -1
             elif request.method == "HEAD":
                 body = b""
             self.sent_bytes = len(body)
             connection.write(b"".join((STATUS_LINES[status], block, connection.context.common[flags & 6], last, body)))
+            if same_until and request.repeat is not None:
+                request.repeat.keep(status, block, length, body, same_until)  # type: ignore[attr-defined]
         else:
             head = self._head_bytes(status, block, len(body), flags)
             if has_no_body(status) or request.method == "HEAD":

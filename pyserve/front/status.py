@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import time
@@ -92,6 +91,8 @@ def memory_bytes(pid: int) -> int:
 
 async def reply(connection: socket.socket, status: dict[str, Any]) -> None:
     """Write the status to an admin connection and close it; a client that does not read is given up after 5 s."""
+    import json
+
     connection.setblocking(False)
     with connection, contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(5):

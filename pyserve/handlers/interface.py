@@ -49,8 +49,10 @@ class Exchange(Protocol):
     def pause_body(self) -> None: ...  # stop reading from the client
     def resume_body(self) -> None: ...
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
         """Send a whole answer and finish. ``block``: lower-case ``name: value\\r\\n`` lines without framing fields.
+
+        ``same_until`` (monotonic): so long an equal head may be answered just so without asking the handler again.
 
         ``flags``: HAS_DATE, HAS_SERVER, CLOSE of ``wire.codec``.
         """

@@ -7,6 +7,7 @@ choose neither host nor header; the query is kept unless ``to`` has one.
 from __future__ import annotations
 
 import re
+from math import inf
 
 from pyserve.config.model import Redirect
 from pyserve.handlers.interface import Exchange, Handler
@@ -39,7 +40,7 @@ class RedirectHandler:
         if query and self._keeps_query:
             location += b"?" + encode(query, AS_WRITTEN)
         location = local_reference(location + _fill(self._fragment, match))
-        exchange.send(self._status, b"location: %b\r\n" % location, b"")
+        exchange.send(self._status, b"location: %b\r\n" % location, b"", same_until=inf)
 
 
 _Place = tuple[str, tuple[bytes, ...]]

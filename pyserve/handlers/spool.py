@@ -7,7 +7,6 @@ file, later ones follow it there until all were taken.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import deque
 
 MEMORY_BYTES = 64 * 1024
@@ -104,6 +103,9 @@ class Spool:
 
 
 def _unlinked_file(directory: str) -> int:
+    # Imported by the first spool that needs a file: every start of a front would pay 6 ms for it.
+    import tempfile
+
     flag = getattr(os, "O_TMPFILE", 0)
     if flag:
         try:

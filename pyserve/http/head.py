@@ -89,6 +89,7 @@ class HeadReader:
         request.version = version
         request.fields = tuple(fields)
         request.memo = {}
+        request.repeat = None
         host = _interpret(request, special)
         request.raw_path, request.path, request.query, authority = parse_target(method, target)
         if authority is not None:  # of the absolute form: it wins over Host (RFC 9112 §3.2.2)

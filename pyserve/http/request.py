@@ -25,6 +25,7 @@ class Request:
         "query",
         "raw_path",
         "raw_target",
+        "repeat",
         "version",
     )
 
@@ -50,6 +51,8 @@ class Request:
     """Chunked, or a length above 0."""
     keep_alive: bool
     expects_continue: bool
+    repeat: object
+    """The front's ready answer for an equal head, or None."""
     memo: dict[str, object]
     """What others keep beside an equal head (packed wire head, log text). Owned by whoever holds the key."""
 

@@ -6,11 +6,73 @@ Pure.
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
-# Names that RFC 9110 has changed since the standard library's table.
-_PHRASES |= {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+# RFC 9110 §15 and the IANA registry. The standard library's ``http`` has old names for some, and an enum to make at
+# every start of a front.
+_PHRASES = {
+    100: "Continue",
+    101: "Switching Protocols",
+    102: "Processing",
+    103: "Early Hints",
+    200: "OK",
+    201: "Created",
+    202: "Accepted",
+    203: "Non-Authoritative Information",
+    204: "No Content",
+    205: "Reset Content",
+    206: "Partial Content",
+    207: "Multi-Status",
+    208: "Already Reported",
+    226: "IM Used",
+    300: "Multiple Choices",
+    301: "Moved Permanently",
+    302: "Found",
+    303: "See Other",
+    304: "Not Modified",
+    305: "Use Proxy",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    409: "Conflict",
+    410: "Gone",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    416: "Range Not Satisfiable",
+    417: "Expectation Failed",
+    418: "I'm a Teapot",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    423: "Locked",
+    424: "Failed Dependency",
+    425: "Too Early",
+    426: "Upgrade Required",
+    428: "Precondition Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    451: "Unavailable For Legal Reasons",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+    506: "Variant Also Negotiates",
+    507: "Insufficient Storage",
+    508: "Loop Detected",
+    510: "Not Extended",
+    511: "Network Authentication Required",
+}
 
 
 def phrase(status: int) -> str:
@@ -20,7 +82,13 @@ def phrase(status: int) -> str:
 STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase(status)}\r\n".encode() for status in range(100, 600)}
 
 # The end of most heads, ready for the lengths that most answers have.
-END_OF_HEAD = tuple(f"content-length: {length}\r\n\r\n".encode() for length in range(4096))
+_END_OF_HEAD = tuple(b"content-length: %d\r\n\r\n" % length for length in range(1024))
+
+
+def end_of_head(length: int) -> bytes:
+    """Return Content-Length and the empty line."""
+    return _END_OF_HEAD[length] if length < 1024 else b"content-length: %d\r\n\r\n" % length
+
 
 # One pass over what a worker sent: lower-case token names, no control characters, and none of the fields that belong
 # to the transport.

@@ -28,6 +28,7 @@ def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Req
     request.is_chunked = request.expects_continue = request.has_body = False
     request.keep_alive = True
     request.memo = {}
+    request.repeat = None
     return request
 
 
@@ -47,7 +48,7 @@ class FakeExchange:
         self.lent: list[tuple[int, int, int]] = []
         self._at_end: list[Callable[[], None]] = []
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
         self.calls.append("send")
         self.status, self.block, self.length, self.body = status, block, len(body), body
         self.end()

@@ -1,0 +1,47 @@
+"""Step 6 of the request path: an answer that is known to be the same for an equal head, ready to be sent again.
+
+I/O: none. A handler says how long its answer holds (``Exchange.send`` with ``same_until``); until then a connection sends
+it again for the same raw head without asking anybody. Rebuilt once per sweep, for Date and the log's clock.
+
+HOT: small files and fixed answers cost one look-up, one write and one log line (benchmarks/files_small.py, frozen).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyserve.http.request import Request
+from pyserve.http.response import STATUS_LINES, end_of_head
+
+if TYPE_CHECKING:
+    from pyserve.front.context import Context
+
+
+class Repeat:
+    """Made with the remembered head (``Context``), filled by its first answer. ``until`` 0 = nothing to repeat."""
+
+    __slots__ = ("_block", "_body", "_length", "_status", "data", "log", "turn", "until")
+
+    def __init__(self) -> None:
+        self.until = 0.0
+        self.turn = 0
+        self.data = b""
+        self.log: bytes | None = None
+
+    def keep(self, status: int, block: bytes, length: int, body: bytes, until: float) -> None:
+        """Take an answer: ``length`` is Content-Length (-1 = none goes out), ``body`` what is sent (none for HEAD)."""
+        self._status = status
+        self._block = block
+        self._length = length
+        self._body = body
+        self.until = until
+        self.turn = 0
+
+    def refresh(self, context: Context, request: Request) -> None:
+        """Make the bytes of this turn of the sweep's clock; ``until`` becomes 0 if they can't be logged cheaply."""
+        self.turn = context.turn
+        end = b"\r\n" if self._length < 0 else end_of_head(self._length)
+        self.data = b"".join((STATUS_LINES[self._status], self._block, context.common[0], end, self._body))
+        self.log = context.template(request, self._status, len(self._body))
+        if self.log is None and context.log_line is not None:
+            self.until = 0.0
