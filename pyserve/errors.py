@@ -6,7 +6,7 @@ Pure. Nothing here is ever shown to a client but the status and its standard phr
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Fate(enum.Enum):
@@ -21,8 +21,7 @@ class PyserveError(Exception):
     """Root of the tree."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with the configuration.
 
     ``line`` counts from 1; 0 where no line is known. ``key`` is the full path, as ``site.shop.route[2].files``.

@@ -10,9 +10,7 @@ import os
 import re
 import stat
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pyserve.config import places
@@ -142,10 +140,10 @@ def _decode(documents: list[Document], admin: Callable[[tuple[Listener, ...]], s
     problems = tuple(decoded.problems.rendered())
     missing = tuple(problem for problem in problems if problem.surroundings)
     form = tuple(problem for problem in problems if not problem.surroundings)
-    config = replace(decoded.config, files=files, surroundings=missing)
+    config = decoded.config._replace(files=files, surroundings=missing)
     if faults := decoded.problems.missing_sites():
-        sites = (replace(site, fault=faults.get(site.name, "")) for site in config.sites)
-        config = replace(config, sites=tuple(sites))
+        sites = (site._replace(fault=faults.get(site.name, "")) for site in config.sites)
+        config = config._replace(sites=tuple(sites))
     return Loaded(config, form, problems, decoded.problems, decoded.places)
 
 
@@ -193,6 +191,9 @@ def _read_document(path: str) -> Document:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _Unreadable("expected UTF-8: there are other bytes in this line", line) from None
+    # Here, because 10 ms of a start without a file would go into its import.
+    import tomllib
+
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

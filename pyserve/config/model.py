@@ -2,18 +2,19 @@
 
 Pure. Made by ``config.decode``; every path is absolute, every duration is in seconds, every size in bytes, every
 reference ({file = …}, {env = …}) is resolved. Plain values only, so that a snapshot can be handed to a front.
+
+Named tuples, because master and front make these classes at every start: a frozen dataclass with slots costs 1.3 ms.
+Two values of different classes with equal fields are equal, so tell them apart by class, never by ``==``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pyserve.errors import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(NamedTuple):
     """One address to accept on: TCP (``host``, ``port``; IPv6 without brackets; "" = every address) or a Unix path."""
 
     host: str = ""
@@ -26,8 +27,7 @@ class Listener:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     head_timeout_s: float = 10.0
     body_timeout_s: float = 30.0
     write_timeout_s: float = 60.0
@@ -42,30 +42,26 @@ class Limits:
     """Absolute; decode fills in the system's temporary folder, or /var/tmp where that one is in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccessLog:
+class AccessLog(NamedTuple):
     file: str = "-"
     """Absolute path, or "-" for stdout."""
     format: str = "combined"
     """"combined" or "json"."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorLog:
+class ErrorLog(NamedTuple):
     file: str = "-"
     """Absolute path, or "-" for stderr."""
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
-    access: AccessLog | None = field(default_factory=AccessLog)
+class Log(NamedTuple):
+    access: AccessLog | None = AccessLog()
     """None = no access log."""
-    error: ErrorLog = field(default_factory=ErrorLog)
+    error: ErrorLog = ErrorLog()
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     http: tuple[Listener, ...]
     admin: str
     """Absolute path of the admin socket; its folder is made with mode 0700."""
@@ -75,11 +71,10 @@ class Server:
     graceful_timeout_s: float = 30.0
     parser: Literal["httptools", "h11"] = "httptools"
     loop: Literal["uvloop", "asyncio"] = "uvloop"
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class App:
+class App(NamedTuple):
     """One application. ``root`` is the working directory and first on sys.path; ``python`` the interpreter."""
 
     name: str
@@ -90,7 +85,7 @@ class App:
     python: str
     type: Literal["auto", "wsgi", "asgi"] = "auto"
     factory: bool = False
-    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    env: tuple[tuple[str, str], ...] = ()
     """Added to the environment. Never printed: values may be secrets."""
     workers: int = 1
     """0: none is started; an embedding process runs the application itself (never from a file)."""
@@ -105,15 +100,18 @@ class App:
     """Not empty: a value that it refers to is missing (a secret's file, a variable). It can't be started as it is meant
     to be, so it is not started at all, and this is the reason to show."""
 
+    def __repr__(self) -> str:
+        return f"App({', '.join(f'{name}={value!r}' for name, value in self._asdict().items() if name != 'env')})"
 
-@dataclass(frozen=True, slots=True)
-class Files:
+
+class Files(NamedTuple):
     """Handler: answer from a folder (or from one file, on an exact route)."""
 
     path: str
     is_single: bool = False
     """True: ``path`` is the one file that an exact route names."""
-    index: tuple[str, ...] = ("index.html",)
+    # The field hides a method of tuples that nobody misses here.
+    index: tuple[str, ...] = ("index.html",)  # type: ignore[assignment]
     tries: tuple[str, ...] = ()
     """Entries of ``try`` with ``{path}`` in them; () = the path itself, then the index of a folder."""
     cache_s: int | None = None
@@ -121,8 +119,7 @@ class Files:
     symlinks: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RunApp:
+class RunApp(NamedTuple):
     """Handler: hand the request to an application's workers."""
 
     app: str
@@ -130,14 +127,12 @@ class RunApp:
     """The literal prefix to move into SCRIPT_NAME / root_path; "" = no ``mount``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(NamedTuple):
     to: str
     status: int = 308
 
 
-@dataclass(frozen=True, slots=True)
-class Respond:
+class Respond(NamedTuple):
     status: int = 200
     body: str = ""
     type: str = "text/plain; charset=utf-8"
@@ -146,15 +141,13 @@ class Respond:
 Handler = Files | RunApp | Redirect | Respond
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     path: str
     """As written: exact "/x", prefix "/x/*", or "~regex"."""
     handler: Handler
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     name: str
     hosts: tuple[str, ...]
     """As written: exact (lower case), "*.wildcard", or "~regex"."""
@@ -166,10 +159,9 @@ class Site:
     """Not empty: something outside the file that the site names was missing when it was read; for ``status``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     server: Server
-    log: Log = field(default_factory=Log)
+    log: Log = Log()
     apps: tuple[App, ...] = ()
     sites: tuple[Site, ...] = ()
     files: tuple[str, ...] = ()

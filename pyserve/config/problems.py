@@ -6,7 +6,6 @@ from 1: ``site.shop.route[2].files`` is the second route. Lines are looked up on
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -57,6 +56,8 @@ def show(text: str) -> str:
     """Return ``text`` quoted for a message, on one line and not long; a ``Secret`` shows where it came from instead."""
     if isinstance(text, Secret):
         return "the value of " + text.origin
+    import json  # most configurations have no problem
+
     return json.dumps(
         text if len(text) <= _MAX_SHOWN_CHARACTERS else text[: _MAX_SHOWN_CHARACTERS - 1] + "…",
         ensure_ascii=not text.isprintable(),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 from pyserve.config.apps import Expectation
@@ -71,7 +70,7 @@ def check_together(sites: list[tuple[Site, Place]], problems: Problems) -> tuple
 def _plain(site: Site) -> Site:
     if not any(isinstance(host, Secret) for host in site.hosts):
         return site
-    return replace(site, hosts=tuple(map(str, site.hosts)))
+    return site._replace(hosts=tuple(map(str, site.hosts)))
 
 
 def _hosts(table: Table) -> tuple[str, ...]:

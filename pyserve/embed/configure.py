@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pyserve.config.load import from_tree, load, tree_for
@@ -61,4 +60,4 @@ def _listening(config: Config, addresses: list[str]) -> Config:
         return config
     site = {"any": {"default": True, "respond": {"status": 200}}}
     http = from_tree({"server": {"http": addresses}, "site": site}, name="listen").server.http
-    return replace(config, server=replace(config.server, http=http))
+    return config._replace(server=config.server._replace(http=http))

@@ -13,7 +13,6 @@ import pickle
 import socket
 import subprocess
 from collections.abc import Coroutine, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -51,12 +50,12 @@ class Server:
     ) -> None:
         checked = configure(app_or_path, listen, config)
         names_admin = config is not None and "admin" in config.get("server", {})
-        server = replace(checked.server, fronts=1, admin=checked.server.admin if names_admin else "")
+        server = checked.server._replace(fronts=1, admin=checked.server.admin if names_admin else "")
         self._live = app_or_path if callable(app_or_path) else None
         apps = checked.apps
         if self._live is not None:
-            apps = tuple(replace(app, workers=0) if app.name == LIVE_NAME else app for app in apps)
-        self._config = replace(checked, server=server, apps=apps)
+            apps = tuple(app._replace(workers=0) if app.name == LIVE_NAME else app for app in apps)
+        self._config = checked._replace(server=server, apps=apps)
         self.addresses: list[tuple[str, int] | str] = []
         """Where it listens, in the order of ``listen``: ``(host, port)``, or the path of a Unix socket."""
         self._master: subprocess.Popen[bytes] | None = None

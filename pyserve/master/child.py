@@ -11,61 +11,68 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pyserve.master.loop import Line, Timer
 from pyserve.master.policy import Restarts
 
 
-@dataclass(slots=True, eq=False)
 class Front:
-    number: int
-    pid: int = 0
-    """0 = not running, or the embedding process."""
-    line: Line | None = None
-    is_ready: bool = False
-    started_at: float = 0.0
-    starts: int = 0
-    restarts: Restarts = field(default_factory=Restarts)
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid = 0
+        """0 = not running, or the embedding process."""
+        self.line: Line | None = None
+        self.is_ready = False
+        self.started_at = 0.0
+        self.starts = 0
+        self.restarts = Restarts()
 
 
-@dataclass(slots=True, eq=False)
 class Template:
-    pid: int
-    line: Line
-    started_at: float
-    preload: bool
-    is_ready: bool = False
-    boot_timer: Timer | None = None
-    failure: str = ""
-    """Why we gave it up; "" = it ended by itself."""
+    def __init__(self, pid: int, line: Line, started_at: float, preload: bool) -> None:
+        self.pid = pid
+        self.line = line
+        self.started_at = started_at
+        self.preload = preload
+        self.is_ready = False
+        self.boot_timer: Timer | None = None
+        self.failure = ""
+        """Why we gave it up; "" = it ended by itself."""
 
 
-@dataclass(slots=True, eq=False)
 class Worker:
-    number: int
-    slot: int
-    line: Line
-    scoreboard_fd: int
-    started_at: float
-    template: Template | None
-    """None = adopted: it is the master's own child now."""
-    front_ends: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Data and control ends to be given to each front once the pid is known."""
-    pid: int = 0
-    """0 = ordered, not yet forked. Claimed by the template: signal only through ``child.kill``."""
-    state: Literal["booting", "ready", "draining"] = "booting"
-    ready_at: float = 0.0
-    ready_fronts: set[int] = field(default_factory=set)
-    idle_fronts: set[int] = field(default_factory=set)
-    boot_timer: Timer | None = None
-    failure: str = ""
-    """Why it did not boot, in one line; "" = not known."""
+    """``template``: None = adopted, it is the master's own child now."""
+
+    def __init__(
+        self,
+        number: int,
+        slot: int,
+        line: Line,
+        scoreboard_fd: int,
+        started_at: float,
+        template: Template | None,
+    ) -> None:
+        self.number = number
+        self.slot = slot
+        self.line = line
+        self.scoreboard_fd = scoreboard_fd
+        self.started_at = started_at
+        self.template = template
+        self.front_ends: dict[int, tuple[int, int]] = {}
+        """Data and control ends to be given to each front once the pid is known."""
+        self.pid = 0
+        """0 = ordered, not yet forked. Claimed by the template: signal only through ``child.kill``."""
+        self.state: Literal["booting", "ready", "draining"] = "booting"
+        self.ready_at = 0.0
+        self.ready_fronts: set[int] = set()
+        self.idle_fronts: set[int] = set()
+        self.boot_timer: Timer | None = None
+        self.failure = ""
+        """Why it did not boot, in one line; "" = not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Whom a process runs as; None where it stays who the master is."""
 
     uid: int

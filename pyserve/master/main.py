@@ -67,7 +67,6 @@ class Master:
         self._killed: set[str] = set()
         self._waiting: list[socket.socket] = []
         """Admin connections that asked for the stop: they learn of its end by theirs."""
-        _set_title(config)
         kernel.allow_open_files(_descriptors_needed(config))
         self._resources = Resources(config)
         self._loop = Loop()
@@ -101,6 +100,7 @@ class Master:
                 self._fronts.start()
             self._pools.start()
             # When the others have begun to start, because it takes a while; no worker can be orphaned yet.
+            _set_title(self._config)
             self._resources.is_subreaper = kernel.become_subreaper()
             kernel.hide_memory_if_root()
             self._say_ready()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from dataclasses import replace
 
 from pyserve.config.model import App, Config
 from pyserve.master import logs
@@ -49,7 +48,7 @@ class Resources:
             self._close_descriptors()
             raise
         # A front has no use for the applications' environments, which may hold secrets.
-        public = replace(config, apps=tuple(replace(app, env=()) for app in config.apps))
+        public = config._replace(apps=tuple(app._replace(env=()) for app in config.apps))
         self._snapshot = pickle.dumps(public, pickle.HIGHEST_PROTOCOL)
 
     def snapshot_for(self, front: int) -> tuple[bytes, list[int], int]:

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,14 +114,14 @@ def test_a_worker_that_is_not_ready_in_time_is_killed(start_master: StartMaster)
 
 
 def test_a_missing_interpreter_fails_its_own_app_only(start_master: StartMaster, tmp_path: Path) -> None:
-    gone = replace(app("gone"), python=str(tmp_path / "no" / "python"))
+    gone = app("gone")._replace(python=str(tmp_path / "no" / "python"))
     run = start_master(gone, app("boots")).wait_ready()
     assert f"app gone: FAILED: {gone.python}: No such file or directory" in run.wait_line("pyserve: ready")
     assert run.stop() == 0
 
 
 def test_an_app_with_a_missing_secret_is_not_started(start_master: StartMaster) -> None:
-    run = start_master(replace(app("boots"), fault="no such file: secret.key")).wait_ready()
+    run = start_master(app("boots")._replace(fault="no such file: secret.key")).wait_ready()
     assert "app boots: FAILED: no such file: secret.key" in run.wait_line("pyserve: ready")
     assert not any(" template " in process.title for process in run.observe())
 
