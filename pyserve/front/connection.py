@@ -122,6 +122,8 @@ class Connection(asyncio.Protocol):
                     else:
                         self._begin(request)
                     return
+                if data[-4:] == b"\r\n\r\n" and data.find(b"\r\n\r\n") == len(data) - 4 and self._begin_whole(data):
+                    return
             context = self.context
             self._reader = Reader(context.read_head, context.limits.max_head_bytes, context.limits.max_headers)
             if self.exchange is not None:
@@ -212,6 +214,21 @@ class Connection(asyncio.Protocol):
         elif self.exchange is None and self.phase == IDLE and reader.buffered:
             self.phase = HEAD
             self.deadline = self.context.now + self.context.limits.head_timeout_s
+
+    def _begin_whole(self, data: bytes) -> bool:
+        """``data`` is one head and nothing else. Return False if it needs a reader all the same."""
+        context = self.context
+        if len(data) > context.limits.max_head_bytes or data[0] == 13:
+            return False
+        try:
+            request = context.read_head(data)
+        except RequestError as error:
+            self._refuse(error)
+            return True
+        if request.has_body:
+            return False
+        self._begin(request)
+        return True
 
     def _repeat(self, request: Request, repeat: Repeat) -> None:
         """Answer as the last equal head was answered: the whole of an exchange, without making one."""

@@ -15,7 +15,6 @@ import pickle
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -322,7 +321,7 @@ def _wait_for_snapshot(channel: MessageChannel) -> list[Message]:
 
 
 def main(argv: list[str]) -> int:
-    """``python -m pyserve.front.main FD``: FD is this front's end of the master's channel."""
+    """Serve until drained. ``python -m pyserve.front FD``: FD is this front's end of the master's channel."""
     from setproctitle import setproctitle
 
     setproctitle("pyserve: front")
@@ -342,11 +341,10 @@ def main(argv: list[str]) -> int:
     front = Front(loop, channel, loop.stop)
     loop.add_signal_handler(signal.SIGTERM, front.drain, 30.0)
     front.take(received)
+    # Off since ``front.__main__``; what was imported is never looked at.
+    gc.freeze()
+    gc.enable()
     loop.run_forever()
     # One turn more, so that transports that were closed are closed.
     loop.run_until_complete(asyncio.sleep(0))
     os._exit(0)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv))

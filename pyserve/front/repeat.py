@@ -1,7 +1,7 @@
 """Step 6 of the request path: an answer that is known to be the same for an equal head, ready to be sent again.
 
-I/O: none. A handler says how long its answer holds (``Exchange.send`` with ``same_until``); until then a connection sends
-it again for the same raw head without asking anybody. Rebuilt once per sweep, for Date and the log's clock.
+I/O: none. A handler says how long its answer holds (``Exchange.send`` with ``same_until``); until then a connection
+sends it again for the same raw head without asking anybody. Rebuilt once per sweep, for Date and the log's clock.
 
 HOT: small files and fixed answers cost one look-up, one write and one log line (benchmarks/files_small.py, frozen).
 """

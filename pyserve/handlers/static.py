@@ -28,7 +28,6 @@ from pyserve.routing.router import Match
 
 FRESH_S = 0.7  # with the 250 ms of the front's coarse clock: a change is seen within a second
 """How long an entry is believed without looking at the file again."""
-_MEMO = "files.conditions"
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _STATUSES = {
     errno.EACCES: 403,
@@ -90,12 +89,8 @@ class StaticHandler:
                 return
         else:
             entry.is_hot = True
-        memo = request.memo
-        conditions = memo.get(_MEMO, memo)  # the memo itself: not read yet
-        if conditions is memo:
-            conditions = memo[_MEMO] = read_conditions(request.fields)
+        conditions = read_conditions(request.fields) if request.is_conditional else None
         if conditions is not None:
-            assert isinstance(conditions, Conditions)
             self._send_conditional(exchange, entry, conditions)
         elif entry.body is not None:
             exchange.send(200, entry.block, entry.body, 0, entry.fresh_until_s)

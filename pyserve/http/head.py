@@ -47,7 +47,12 @@ _SINGLETONS = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect", b"authorization",
      b"if-modified-since", b"if-unmodified-since")
 )  # fmt: skip
-_SPECIAL = _OURS | _SINGLETONS
+# Fields that others want to know about in most requests.
+_WANTED = frozenset(
+    (b"referer", b"user-agent", b"range", b"if-range", b"if-match", b"if-none-match",
+     b"if-modified-since", b"if-unmodified-since")
+)  # fmt: skip
+_SPECIAL = _OURS | _SINGLETONS | _WANTED
 MAX_REMEMBERED_LINES = 4096
 MAX_REMEMBERED_BYTES = 512
 """Of one line: longer ones are rarely seen twice."""
@@ -72,22 +77,20 @@ class HeadReader:
         method, target, version = _read_request_line(first)
         if len(lines) > self._max_headers:
             raise RequestError(431, f"more than {self._max_headers} header fields")
-        fields: list[Field] = []
+        fields: list[Field | None] = list(map(self._plain.get, lines))
         special: list[Field] = []
-        known = self._plain
-        for line in lines:
-            field = known.get(line)
-            if field is None:
-                field = self._special.get(line) or self._read_line(line)
-                if field[0] in _SPECIAL:
-                    special.append(field)
-            fields.append(field)
+        for at in range(fields.count(None)):
+            at = fields.index(None)
+            line = lines[at]
+            field = fields[at] = self._special.get(line) or self._read_line(line)
+            if field[0] in _SPECIAL:
+                special.append(field)
 
         request = Request()
         request.method = method
         request.raw_target = target
         request.version = version
-        request.fields = tuple(fields)
+        request.fields = tuple(fields)  # type: ignore[arg-type]
         request.memo = {}
         request.repeat = None
         host = _interpret(request, special)
@@ -164,6 +167,8 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
     version = request.version
     host = length = coding = None
     request.keep_alive = version == "1.1"
+    request.is_conditional = False
+    request.referer = request.user_agent = b"-"
     expects_continue = False
     seen: set[bytes] = set()
     for name, value in special:
@@ -178,6 +183,10 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
                 version = ""  # and a keep-alive beside it changes nothing
             elif b"keep-alive" in tokens and version == "1.0":
                 request.keep_alive = True
+        elif name == b"user-agent":
+            request.user_agent = value
+        elif name == b"referer":
+            request.referer = value
         elif name in _SINGLETONS:
             if name in seen or name == b"host":
                 raise RequestError(400, f"more than one {name.decode('ascii')} field")
@@ -190,6 +199,10 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
                 if value.lower() != b"100-continue":
                     raise RequestError(417, "unknown expectation")
                 expects_continue = request.version == "1.1"
+            elif name in _WANTED:
+                request.is_conditional = True
+        elif name in _WANTED:
+            request.is_conditional = True
     if host is None and request.version == "1.1":
         raise RequestError(400, "no Host")
     if length is None and coding is None:

@@ -18,6 +18,7 @@ class Request:
         "has_body",
         "host",
         "is_chunked",
+        "is_conditional",
         "keep_alive",
         "memo",
         "method",
@@ -25,7 +26,9 @@ class Request:
         "query",
         "raw_path",
         "raw_target",
+        "referer",
         "repeat",
+        "user_agent",
         "version",
     )
 
@@ -51,6 +54,11 @@ class Request:
     """Chunked, or a length above 0."""
     keep_alive: bool
     expects_continue: bool
+    is_conditional: bool
+    """There is an If-… or a Range field (RFC 9110 §13, §14)."""
+    referer: bytes
+    user_agent: bytes
+    """b"-" where there is none: for the log."""
     repeat: object
     """The front's ready answer for an equal head, or None."""
     memo: dict[str, object]

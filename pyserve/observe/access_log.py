@@ -13,7 +13,7 @@ import re
 import time
 from typing import Protocol
 
-_PLAIN = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7e]*")
+_escaped: dict[bytes, bytes] = {}
 _ESCAPED = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
@@ -24,9 +24,9 @@ class LoggedRequest(Protocol):
     raw_target: bytes
     version: str
     authority: str
+    referer: bytes
+    user_agent: bytes
     memo: dict[str, object]
-
-    def field(self, name: bytes) -> bytes | None: ...
 
 
 class AccessLog(Protocol):
@@ -47,9 +47,13 @@ class AccessLog(Protocol):
 
 def escape(value: bytes) -> bytes:
     """Return ``value`` with quotes, backslashes, control and 8-bit characters as \\xHH."""
-    if _PLAIN.fullmatch(value):
-        return value
-    return _ESCAPED.sub(lambda match: b"\\x%02X" % match[0][0], value)
+    known = _escaped.get(value)
+    if known is None:
+        known = _ESCAPED.sub(lambda match: b"\\x%02X" % match[0][0], value)
+        if len(_escaped) >= 4096:
+            _escaped.clear()
+        _escaped[value] = known
+    return known
 
 
 class CombinedLog:
@@ -83,11 +87,8 @@ class CombinedLog:
 
     @staticmethod
     def _parts(request: LoggedRequest) -> tuple[bytes, bytes]:
-        target = escape(request.raw_target)
-        referer = escape(request.field(b"referer") or b"-")
-        agent = escape(request.field(b"user-agent") or b"-")
-        before = b' "%b %b HTTP/%b" ' % (request.method.encode(), target, request.version.encode())
-        return before, b' "%b" "%b" ' % (referer, agent)
+        before = b' "%b %b HTTP/%b" ' % (request.method.encode(), escape(request.raw_target), request.version.encode())
+        return before, b' "%b" "%b" ' % (escape(request.referer), escape(request.user_agent))
 
 
 class JsonLog:
@@ -136,8 +137,8 @@ class JsonLog:
             "host": request.authority,
             "target": request.raw_target.decode("latin-1"),
             "version": request.version,
-            "referer": (request.field(b"referer") or b"").decode("latin-1"),
-            "user_agent": (request.field(b"user-agent") or b"").decode("latin-1"),
+            "referer": request.referer.decode("latin-1"),
+            "user_agent": request.user_agent.decode("latin-1"),
         }
         import json  # the other format has no use for it
 

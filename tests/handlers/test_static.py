@@ -289,11 +289,6 @@ def test_conditions_are_honoured(site: Served) -> None:
         assert site.ask(target, "HEAD", range="bytes=1-3").status == 200
 
 
-def test_equal_heads_share_what_was_read_from_them(site: Served) -> None:
-    exchange = site.ask("/style.css", if_none_match='"x"')
-    assert list(exchange.request.memo) == [static._MEMO]
-
-
 def test_a_change_is_seen_within_a_second(site: Served, root: Path) -> None:
     first = site.ask("/style.css")
     (root / "style.css").write_bytes(b"p{}")

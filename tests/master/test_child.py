@@ -90,7 +90,7 @@ def test_only_children_that_were_not_waited_for_are_signalled() -> None:
 def test_a_command_of_ours_never_looks_into_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     package_parent = str(Path(child.__file__).parents[2])
     monkeypatch.setattr(sys, "path", ["/somewhere/else", package_parent])
-    assert child.front_command(7) == ([sys.executable, "-P", "-m", "pyserve.front.main", "7"], None)
+    assert child.front_command(7) == ([sys.executable, "-P", "-m", "pyserve.front", "7"], None)
     # Run from a clone that is not installed, the clone is the only place where it can be found.
     monkeypatch.setattr(sys, "path", [package_parent])
-    assert child.front_command(7) == ([sys.executable, "-m", "pyserve.front.main", "7"], package_parent)
+    assert child.front_command(7) == ([sys.executable, "-m", "pyserve.front", "7"], package_parent)

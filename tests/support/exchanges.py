@@ -29,6 +29,8 @@ def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Req
     request.keep_alive = True
     request.memo = {}
     request.repeat = None
+    request.is_conditional = any(name.startswith(b"if-") or name == b"range" for name, _ in request.fields)
+    request.referer = request.user_agent = b"-"
     return request
 
 

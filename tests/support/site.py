@@ -79,7 +79,7 @@ class Site:
         self._seen: dict[tuple[int, int], processes.Process] = {}
         self._files_before = set(os.listdir(folder))
         # What the outer environment says must not reach the program: its output would differ from a terminal's.
-        own = {"TMPDIR": str(folder / "tmp"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {"TMPDIR": str(folder / "tmp"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
         self.child = subprocess.Popen(
             [*(under or []), *self.command()],
             stdin=subprocess.DEVNULL,
