@@ -113,7 +113,7 @@ def start(
 
 def front_command(fd: int) -> tuple[list[str], str | None]:
     """Return the command of a front and its working directory (None = ours)."""
-    return module_command("pyserve.front.main", fd)
+    return module_command("pyserve.front", fd)
 
 
 def module_command(module: str, fd: int) -> tuple[list[str], str | None]:
