@@ -10,7 +10,6 @@ import functools
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any
@@ -97,6 +96,8 @@ def text_of(error: BaseException) -> str:
     """Return the traceback from the application's first frame on: ours and the import system's say nothing to its
     author.
     """
+    import traceback  # most applications load
+
     return "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
 
 
