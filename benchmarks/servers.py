@@ -23,6 +23,9 @@ from benchmarks.cpu import read_processes, tree_of
 REPOSITORY = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 8.0
+# What a developer's or a machine's own environment says of Python must not change what is measured: without bytecode
+# every start would compile everything again.
+_NOT_PASSED_ON = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG")
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -82,6 +85,7 @@ class Running:
         return [child.pid for child in self._children]
 
     def start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
         for name, text in self.stack.configs.items():
             (self.stack.folder / name).write_text(text)
         for program in self.stack.programs:
@@ -89,6 +93,7 @@ class Running:
                 child = subprocess.Popen(
                     program.argv,
                     cwd=program.cwd,
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
