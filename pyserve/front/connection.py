@@ -37,6 +37,7 @@ DROP_BODY_BYTES = 256 * 1024
 How much of the unread body is read on, so that the client sees the answer and not a reset.
 """
 LINGER_S = 2.0
+SENDER_IDLE_S = 1.0
 
 
 class _FilePiece(NamedTuple):
@@ -52,6 +53,8 @@ class Connection(asyncio.Protocol):
         "_is_advancing",
         "_is_paused",
         "_is_reading_paused",
+        "_is_waiting",
+        "_is_watching",
         "_mark",
         "_outputs",
         "_peer_blob",
@@ -82,6 +85,8 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_reading_paused = False
         self._is_advancing = False
+        self._is_watching = False  # for room on the duplicate
+        self._is_waiting = False  # for the transport to be empty
         self._has_eof = False
         self._dropped = 0
         self._peer_blob = b""
@@ -350,16 +355,20 @@ class Connection(asyncio.Protocol):
 
     def write_file(self, before: bytes, fd: int, offset: int, count: int, after: bytes) -> None:
         """Send ``before``, a piece of a file, and ``after``, in this order behind everything written so far."""
-        is_first = self._outputs is None
-        if self._outputs is None:
-            self._outputs = deque()
-        if before:
-            self._outputs.append(before)
-        self._outputs.append(_FilePiece(fd, offset, count))
-        if after:
-            self._outputs.append(after)
-        if is_first:
+        outputs = self._outputs
+        if outputs is None:
+            self._outputs = deque(
+                (before, _FilePiece(fd, offset, count)) if before else (_FilePiece(fd, offset, count),)
+            )
+            if after:
+                self._outputs.append(after)
             self._send_outputs()
+            return
+        if before:
+            outputs.append(before)
+        outputs.append(_FilePiece(fd, offset, count))
+        if after:
+            outputs.append(after)
 
     def _send_outputs(self) -> None:
         """Send what is queued, as long as the kernel takes it; then wait for room on the duplicate descriptor."""
@@ -369,44 +378,52 @@ class Connection(asyncio.Protocol):
             return
         if transport.get_write_buffer_size():
             # sendfile would overtake what the transport still holds: be told when that is empty.
+            self._is_waiting = True
             transport.set_write_buffer_limits(0)
             return
         try:
-            if self._sender is None:
-                self._sender = FileSender(transport.get_extra_info("socket").fileno())
             sender = self._sender
+            if sender is None:
+                sender = self._sender = FileSender(transport.get_extra_info("socket").fileno())
             while outputs:
                 output = outputs[0]
                 if isinstance(output, bytes):
-                    sent = sender.send_bytes(output, len(outputs) > 1)
+                    sent: int | None = sender.send_bytes(output, len(outputs) > 1)
+                    assert sent is not None
                     self.written += sent
                     if sent < len(output):
                         outputs[0] = output[sent:]
                         break
                 else:
-                    sent_or_none = sender.send_file(*output)
-                    if sent_or_none is None:
+                    fd, offset, count = output
+                    sent = sender.send_file(fd, offset, count)
+                    if sent is None:
                         break
-                    if sent_or_none == 0:  # the file has shrunk: the promised length can't be kept
+                    if sent == 0:  # the file has shrunk: the promised length can't be kept
                         self.abort()
                         return
-                    self.written += sent_or_none
-                    exchange = self.exchange
-                    if exchange is not None:
-                        exchange.sent_bytes += sent_or_none
-                    if sent_or_none < output.length:
-                        outputs[0] = _FilePiece(output.fd, output.offset + sent_or_none, output.length - sent_or_none)
+                    self.written += sent
+                    if self.exchange is not None:
+                        self.exchange.sent_bytes += sent
+                    if sent < count:
+                        outputs[0] = _FilePiece(fd, offset + sent, count - sent)
                         break
                 outputs.popleft()
             if outputs:
-                self.context.loop.add_writer(sender.fileno(), self._send_outputs)
+                if not self._is_watching:
+                    self._is_watching = True
+                    self.context.loop.add_writer(sender.fileno(), self._send_outputs)
                 return
-            self.context.loop.remove_writer(sender.fileno())
+            if self._is_watching:
+                self._is_watching = False
+                self.context.loop.remove_writer(sender.fileno())
         except OSError:
             self.abort()
             return
         self._outputs = None
-        transport.set_write_buffer_limits(HIGH_WATER)
+        if self._is_waiting:
+            self._is_waiting = False
+            transport.set_write_buffer_limits(HIGH_WATER)
         if self.exchange is not None:
             self.exchange.files_sent()
 
@@ -483,7 +500,9 @@ class Connection(asyncio.Protocol):
         self._outputs = None
         sender, self._sender = self._sender, None
         if sender is not None:
-            self.context.loop.remove_writer(sender.fileno())
+            if self._is_watching:
+                self._is_watching = False
+                self.context.loop.remove_writer(sender.fileno())
             sender.close()
 
     # Deadlines.
@@ -492,7 +511,10 @@ class Connection(asyncio.Protocol):
         """Called every 250 ms: act on what is overdue."""
         phase = self.phase
         if phase == IDLE:
-            if self._sender is not None:
+            if (
+                self._sender is not None
+                and now - self.deadline + self.context.limits.keepalive_timeout_s > SENDER_IDLE_S
+            ):
                 self._close_sender()  # an idle connection holds one descriptor, not two
             if now >= self.deadline:
                 self._close()

@@ -131,9 +131,8 @@ class Exchange:
                     self._is_chunked = True
                 else:
                     self.will_close = True
-        # Held for a moment, so that it leaves together with the first piece of the body.
+        # Held, so that it leaves together with the first piece of the body.
         self._head = self._head_bytes(status, block, length, flags)
-        self.connection.context.loop.call_soon(self._flush_head)
 
     def _head_bytes(self, status: int, block: bytes, length: int | None, flags: int) -> bytes:
         request = self.request
@@ -152,6 +151,9 @@ class Exchange:
             lines.append(b"connection: keep-alive\r\n")
         lines.append(b"\r\n")
         return b"".join(lines)
+
+    def flush_soon(self) -> None:
+        self.connection.context.loop.call_soon(self._flush_head)
 
     def _flush_head(self) -> None:
         head, self._head = self._head, b""

@@ -201,6 +201,8 @@ class AppCall:
             return True
         if body:
             self.data(body)
+        else:
+            exchange.flush_soon()
         return False
 
     def data(self, data: bytes) -> None:

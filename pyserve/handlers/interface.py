@@ -58,7 +58,12 @@ class Exchange(Protocol):
         """
 
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
-        """Begin an answer; ``length`` None = unknown (chunked, or until close for HTTP/1.0)."""
+        """Begin an answer; ``length`` None = unknown (chunked, or until close for HTTP/1.0).
+
+        It leaves with the first piece of the body; where that may take a while, call ``flush_soon``.
+        """
+
+    def flush_soon(self) -> None: ...
 
     def send_data(self, data: bytes) -> None: ...  # bytes beyond `length` are cut
     def send_file(self, fd: int, offset: int, count: int) -> None:

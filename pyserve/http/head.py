@@ -79,12 +79,12 @@ class HeadReader:
             raise RequestError(431, f"more than {self._max_headers} header fields")
         fields: list[Field | None] = list(map(self._plain.get, lines))
         special: list[Field] = []
-        for at in range(fields.count(None)):
-            at = fields.index(None)
-            line = lines[at]
-            field = fields[at] = self._special.get(line) or self._read_line(line)
-            if field[0] in _SPECIAL:
-                special.append(field)
+        for at, field in enumerate(fields):
+            if field is None:
+                line = lines[at]
+                field = fields[at] = self._special.get(line) or self._read_line(line)
+                if field[0] in _SPECIAL:
+                    special.append(field)
 
         request = Request()
         request.method = method

@@ -59,6 +59,9 @@ class FakeExchange:
         self.calls.append("send_head")
         self.status, self.block, self.length = status, block, length
 
+    def flush_soon(self) -> None:
+        self.calls.append("flush_soon")
+
     def send_data(self, data: bytes) -> None:
         self.calls.append("send_data")
         self.body += data
