@@ -88,12 +88,19 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\n{self.format_usage().rstrip()}\nmore: {self.prog} --help")
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Of one width: to ask for the terminal's, argparse imports shutil and its compressors, 6 ms a start."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+
 def _new(command: str, summary: str, epilog: str) -> _Parser:
     return _Parser(
         prog=f"pyserve {command}",
         description=summary,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
 
