@@ -142,7 +142,10 @@ class _Scanner:
             if self._text[self._at : self._at + 1] in ("'", '"'):
                 quoted = self._take(_STRING)
                 # The escapes of a quoted key are those of a string: let tomllib read it.
-                parts.append(str(tomllib.loads(f"key = {quoted}")["key"]))
+                try:
+                    parts.append(str(tomllib.loads(f"key = {quoted}")["key"]))
+                except tomllib.TOMLDecodeError:
+                    raise _Unexpected from None
             else:
                 parts.append(self._take(_BARE))
             self._skip(_SPACE)

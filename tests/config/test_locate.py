@@ -96,5 +96,9 @@ def test_any_text_is_survived_and_valid_ones_are_found_whole(text: str) -> None:
     assert paths_of(tree) == lines.keys()
 
 
+def test_a_quoted_key_with_an_escape_that_does_not_exist_is_survived() -> None:
+    assert find_lines('a = 1\n"\\1" = 2') == {("a",): 1}
+
+
 def test_brackets_in_brackets_in_brackets_are_survived() -> None:
     assert find_lines("a = " + "[" * 100_000)[("a",)] == 1
