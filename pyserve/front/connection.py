@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
                 request = context.heads.get(data)
                 if request is not None:
                     repeat = request.repeat
-                    if repeat.until > context.now and not self.must_close:  # type: ignore[attr-defined]
+                    if repeat is not None and repeat.until > context.now and not self.must_close:  # type: ignore[attr-defined]
                         self._repeat(request, repeat)  # type: ignore[arg-type]
                     else:
                         self._begin(request)

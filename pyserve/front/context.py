@@ -34,14 +34,11 @@ def _nowhere(line: bytes) -> None:
     pass
 
 
-def _no_template(request: Request, status: int, sent_bytes: int) -> bytes | None:
-    return None
-
-
 class Context:
     """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
 
     __slots__ = (
+        "_can_repeat",
         "_reader",
         "_seen",
         "_sights",
@@ -82,7 +79,8 @@ class Context:
         self.sink = sink
         # HOT: bound once; ``log_line`` None = no access log
         self._tick = None if access is None else access.tick
-        self.template = _no_template if access is None else access.template
+        self.template = None if access is None else access.template
+        self._can_repeat = access is None or access.has_templates
         self.log_line = None if access is None or sink is None else access.line
         self.log: Callable[[bytes], None] = _nowhere if sink is None else sink.write
         self.connections: set[Connection] = set()
@@ -131,7 +129,8 @@ class Context:
             return
         if len(self.heads) >= MEMO_HEADS:
             self.heads.clear()  # LIMIT: a bounded memo; refilled at the price of one parse per head
-        request.repeat = Repeat()
+        if self._can_repeat:
+            request.repeat = Repeat()
         self.heads[raw] = request
 
     def incident(self, line: str) -> None:

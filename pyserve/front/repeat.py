@@ -38,10 +38,8 @@ class Repeat:
         self.turn = 0
 
     def refresh(self, context: Context, request: Request) -> None:
-        """Make the bytes of this turn of the sweep's clock; ``until`` becomes 0 if they can't be logged cheaply."""
+        """Make the bytes and the log line of this turn of the sweep's clock."""
         self.turn = context.turn
         end = b"\r\n" if self._length < 0 else end_of_head(self._length)
         self.data = b"".join((STATUS_LINES[self._status], self._block, context.common[0], end, self._body))
-        self.log = context.template(request, self._status, len(self._body))
-        if self.log is None and context.log_line is not None:
-            self.until = 0.0
+        self.log = context.template(request, self._status, len(self._body)) if context.template is not None else None

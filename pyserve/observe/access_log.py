@@ -33,11 +33,11 @@ class AccessLog(Protocol):
     def tick(self, wall_s: float) -> None:
         """Tell the time, at least every half second: lines are dated by the last one told, or better."""
 
-    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes | None:
-        """Return a line to be filled with ``% (client, microseconds below a second)``, good until the next ``tick``.
+    has_templates: bool
+    """Can lines be prepared? Not where each one looks at the clock itself."""
 
-        None: this format has no such thing.
-        """
+    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes:
+        """Return a line to be filled with ``% (client, microseconds below a second)``, good until the next ``tick``."""
 
     def line(
         self, client: bytes, request: LoggedRequest | None, status: int, sent_bytes: int, duration_s: float
@@ -58,6 +58,8 @@ def escape(value: bytes) -> bytes:
 
 class CombinedLog:
     """The combined format of Apache and nginx, then the duration in seconds."""
+
+    has_templates = True
 
     def __init__(self) -> None:
         self.tick(time.time())
@@ -80,7 +82,7 @@ class CombinedLog:
             return b"%b%b%b%d %d%b0.%06d\n" % (client, self._date, before, status, sent_bytes, after, micros)
         return b"%b%b%b%d %d%b%.6f\n" % (client, self._date, before, status, sent_bytes, after, duration_s)
 
-    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes | None:
+    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes:
         before, after = self._parts(request)
         line = b"%b%b%d %d%b" % (self._date, before, status, sent_bytes, after)
         return b"%b" + line.replace(b"%", b"%%") + b"0.%06d\n"
@@ -94,6 +96,8 @@ class CombinedLog:
 class JsonLog:
     """One JSON object per line; ``duration`` in seconds, ``time`` in UTC."""
 
+    has_templates = False
+
     def __init__(self) -> None:
         self._second = 0
         self._date = b""
@@ -101,8 +105,8 @@ class JsonLog:
     def tick(self, wall_s: float) -> None:
         """Lines have milliseconds, so they look at the clock themselves."""
 
-    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes | None:
-        return None
+    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes:
+        raise NotImplementedError  # SAFETY: has_templates is False
 
     def line(
         self, client: bytes, request: LoggedRequest | None, status: int, sent_bytes: int, duration_s: float
