@@ -16,6 +16,7 @@ AHEAD_WORK_S = 0.001
 FAST_S = 0.0005
 """Applications slower than this get nothing ahead."""
 RECALL_AFTER_S = 0.002
+STALLED_S = 0.001
 MEASURE_EVERY_S = 0.02
 _WEIGHT = 0.3
 
@@ -55,12 +56,14 @@ class Seat:
     ``slots`` it has, ``outstanding`` it holds from this front, ``elsewhere`` from others.
     """
 
-    __slots__ = ("elsewhere", "is_open", "outstanding", "slots")
+    __slots__ = ("elsewhere", "is_open", "last_progress", "outstanding", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.outstanding = 0
         self.elsewhere = 0
+        self.last_progress = 0.0
+        """When it last answered, or began to work after it had been idle."""
         self.is_open = False
         """Ready, and neither draining nor gone."""
 
@@ -68,14 +71,19 @@ class Seat:
 S = TypeVar("S", bound=Seat)
 
 
-def choose(seats: Iterable[S], ahead: int) -> S | None:
-    """Return the least busy open seat with room for one more (slots, then ``ahead``), or None if there is none."""
+def choose(seats: Iterable[S], ahead: int, now: float) -> S | None:
+    """Return the least busy open seat with room for one more (slots, then ``ahead``), or None if there is none.
+
+    A seat that has made no progress for ``STALLED_S`` gets nothing ahead, however fast the application is as a rule.
+    """
     best: S | None = None
     least = 1 << 30
     for seat in seats:
         if seat.is_open:
             load = seat.outstanding + seat.elsewhere
-            if load < least and load < seat.slots + ahead:
+            if load < least and (
+                load < seat.slots or (load < seat.slots + ahead and now - seat.last_progress < STALLED_S)
+            ):
                 best = seat
                 least = load
     return best

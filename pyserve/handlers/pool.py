@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from time import monotonic, monotonic_ns
+from time import monotonic
 from typing import Protocol
 
 from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, Seat, ServiceTime, choose
@@ -23,7 +23,7 @@ from pyserve.wire.board import IN_FLIGHT, QUEUED, SERVED, Board
 from pyserve.wire.codec import Head
 from pyserve.wire.scoreboard import Scoreboard
 
-STALE_HEARTBEAT_NS = 50_000_000
+STALE_HEARTBEAT_S = 0.05
 RETRY_AFTER = b"retry-after: 1\r\n"
 
 
@@ -55,7 +55,6 @@ class Worker(Seat):
         "interface",
         "is_draining",
         "is_idle_told",
-        "last_progress",
         "measured_at",
         "measured_work",
         "number",
@@ -75,7 +74,6 @@ class Worker(Seat):
         self.scoreboard = scoreboard
         self.interface = 0
         self.streams: dict[int, AppCall] = {}
-        self.last_progress = 0.0
         self.measured_at = 0.0
         self.measured_work = (0, 0)
         self.served = 0
@@ -166,21 +164,24 @@ class Pool:
                 seat.elsewhere = self._board.slot_total(seat.slot, IN_FLIGHT) - self._board.slot(
                     self._front, seat.slot, IN_FLIGHT
                 )
-        worker = choose(self._seats, self._ahead)
-        if worker is not None and worker.interface == frames.ASGI and worker.outstanding:
-            now_ns = monotonic_ns()
-            if now_ns - worker.last_progress * 1e9 > STALE_HEARTBEAT_NS:
-                return self._pick_awake(now_ns)
+        now = monotonic()
+        worker = choose(self._seats, self._ahead, now)
+        if (
+            worker is not None
+            and worker.interface == frames.ASGI
+            and worker.outstanding
+            and now - worker.last_progress > STALE_HEARTBEAT_S
+        ):
+            return self._pick_awake(now)
         return worker
 
-    def _pick_awake(self, now_ns: int) -> Worker | None:
+    def _pick_awake(self, now: float) -> Worker | None:
         """Choose among workers whose loop has turned lately: one that computes can't begin anything new."""
+        fresh_ns = int((now - STALE_HEARTBEAT_S) * 1e9)
         awake = [
-            worker
-            for worker in self._seats
-            if not worker.outstanding or now_ns - worker.scoreboard.heartbeat_ns() < STALE_HEARTBEAT_NS
+            worker for worker in self._seats if not worker.outstanding or worker.scoreboard.heartbeat_ns() > fresh_ns
         ]
-        return choose(awake, 0)
+        return choose(awake, 0, now)
 
     def _dispatch(self, call: AppCall, worker: Worker) -> None:
         if worker.interface == frames.WSGI and call.needs_gathering:

@@ -6,16 +6,18 @@ import pytest
 
 from pyserve.balance.dispatch import MAX_AHEAD, Seat, ServiceTime, choose
 
+NOW = 1000.0
+
 
 def seat(slots: int = 1, outstanding: int = 0, elsewhere: int = 0, *, is_open: bool = True) -> Seat:
     made = Seat(slots)
-    made.outstanding, made.elsewhere, made.is_open = outstanding, elsewhere, is_open
+    made.outstanding, made.elsewhere, made.is_open, made.last_progress = outstanding, elsewhere, is_open, NOW
     return made
 
 
 def test_the_least_busy_open_seat_is_chosen() -> None:
     seats = [seat(4, 3), seat(4, 1), seat(4, 2), seat(4, 0, is_open=False)]
-    assert choose(seats, 0) is seats[1]
+    assert choose(seats, 0, NOW) is seats[1]
 
 
 def test_a_seat_without_room_is_never_chosen() -> None:
@@ -24,17 +26,25 @@ def test_a_seat_without_room_is_never_chosen() -> None:
 
 def test_an_idle_seat_comes_before_any_holding_ahead() -> None:
     seats = [seat(1, 1), seat(1, 0)]
-    assert choose(seats, 16) is seats[1]
+    assert choose(seats, 16, NOW) is seats[1]
 
 
 def test_ahead_is_what_a_seat_may_hold_beyond_its_slots() -> None:
     busy = seat(1, 3)
-    assert choose([busy], 3) is busy
-    assert choose([busy], 2) is None
+    assert choose([busy], 3, NOW) is busy
+    assert choose([busy], 2, NOW) is None
+
+
+def test_a_seat_that_does_not_move_gets_nothing_ahead() -> None:
+    stalled = seat(1, 1)
+    stalled.last_progress = NOW - 0.01
+    assert choose([stalled], 16, NOW) is None
+    stalled.outstanding = 0
+    assert choose([stalled], 16, NOW) is stalled, "idle is not stalled"
 
 
 def test_what_other_fronts_have_running_counts() -> None:
-    assert choose([seat(2, 1, elsewhere=1)], 0) is None
+    assert choose([seat(2, 1, elsewhere=1)], 0, NOW) is None
 
 
 def test_nothing_is_held_ahead_before_anything_was_measured() -> None:
