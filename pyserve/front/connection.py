@@ -12,18 +12,17 @@ from __future__ import annotations
 import asyncio
 import os
 import traceback
-from collections import deque
 from time import monotonic
-from typing import NamedTuple, cast
+from typing import cast
 
 from pyserve.errors import Fate, RequestError
 from pyserve.front.context import Context
 from pyserve.front.exchange import Exchange
+from pyserve.front.file_output import FileOutput
 from pyserve.front.repeat import Repeat
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
-from pyserve.net.sendfile import FileSender
 from pyserve.wire.codec import Peer, pack_peer
 
 # Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest.
@@ -37,29 +36,21 @@ DROP_BODY_BYTES = 256 * 1024
 How much of the unread body is read on, so that the client sees the answer and not a reset.
 """
 LINGER_S = 2.0
-SENDER_IDLE_S = 1.0
-
-
-class _FilePiece(NamedTuple):
-    fd: int
-    offset: int
-    length: int
+FILES_IDLE_S = 1.0
+"""So long an idle connection keeps the duplicate of its socket."""
 
 
 class Connection(asyncio.Protocol):
     __slots__ = (
         "_dropped",
+        "_files",
         "_has_eof",
         "_is_advancing",
         "_is_paused",
         "_is_reading_paused",
-        "_is_waiting",
-        "_is_watching",
         "_mark",
-        "_outputs",
         "_peer_blob",
         "_reader",
-        "_sender",
         "client",
         "context",
         "deadline",
@@ -80,13 +71,10 @@ class Connection(asyncio.Protocol):
         self.written = 0  # bytes given to the transport or taken by the kernel
         self._mark = 0  # how many of them were gone at the last sweep
         self._reader: Reader | None = None
-        self._sender: FileSender | None = None
-        self._outputs: deque[bytes | _FilePiece] | None = None
+        self._files: FileOutput | None = None
         self._is_paused = False
         self._is_reading_paused = False
         self._is_advancing = False
-        self._is_watching = False  # for room on the duplicate
-        self._is_waiting = False  # for the transport to be empty
         self._has_eof = False
         self._dropped = 0
         self._peer_blob = b""
@@ -106,7 +94,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.context.connections.discard(self)
-        self._close_sender()
+        self._close_files()
         self._reader = None
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
@@ -156,8 +144,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        if self._outputs is not None:
-            self._send_outputs()
+        if self.has_file_pending:
+            self._files.transport_is_empty()  # type: ignore[union-attr]
         elif self.exchange is not None and self.exchange.receiver is not None:
             self.exchange.receiver.on_writable()
 
@@ -242,14 +230,42 @@ class Connection(asyncio.Protocol):
         if repeat.turn != context.turn:
             repeat.refresh(context, request)
         data = repeat.data
-        self.written += len(data)
-        self.transport.write(data)
+        if repeat.lent is not None:
+            if not self._repeat_file(request, repeat, data):
+                return
+        else:
+            self.written += len(data)
+            self.transport.write(data)
         context.requests += 1
         self.phase = IDLE
         self.deadline = context.idle_deadline
         log = repeat.log
         if log is not None:
             context.log(log % (self.client, int((monotonic() - started) * 1_000_000)))
+
+    def _repeat_file(self, request: Request, repeat: Repeat, head: bytes) -> bool:
+        """Send a head and a file in one go. Return False if an exchange had to be made of it, to send the rest."""
+        lent = repeat.lent
+        if self._files is None or lent is None or lent.fd < 0:
+            self._begin(request)
+            return False
+        count = repeat.length
+        try:
+            sent = self._files.send_at_once(head, lent.fd, repeat.offset, count)
+        except OSError:
+            self.abort()
+            return False
+        if sent is None:
+            self._begin(request)
+            return False
+        self.written += len(head) + sent
+        if sent == count:
+            return True
+        exchange = self.exchange = Exchange(self, request)
+        exchange.body_is_read = True
+        self.phase = RUN
+        exchange.send_rest(repeat.status, lent, repeat.offset + sent, count - sent, sent)
+        return False
 
     def _begin(self, request: Request) -> None:
         """Route a request and hand it to its handler."""
@@ -340,92 +356,27 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_writable(self) -> bool:
-        return not self._is_paused and self._outputs is None
+        return not self._is_paused and not self.has_file_pending
 
     @property
     def has_file_pending(self) -> bool:
-        return self._outputs is not None
+        return self._files is not None and self._files.is_pending
 
     def write(self, data: bytes) -> None:
-        if self._outputs is not None:
-            self._outputs.append(data)
+        if self._files is not None and self._files.is_pending:
+            self._files.append(data)
         else:
             self.written += len(data)
             self.transport.write(data)
 
     def write_file(self, before: bytes, fd: int, offset: int, count: int, after: bytes) -> None:
         """Send ``before``, a piece of a file, and ``after``, in this order behind everything written so far."""
-        outputs = self._outputs
-        if outputs is None:
-            self._outputs = deque(
-                (before, _FilePiece(fd, offset, count)) if before else (_FilePiece(fd, offset, count),)
-            )
-            if after:
-                self._outputs.append(after)
-            self._send_outputs()
-            return
-        if before:
-            outputs.append(before)
-        outputs.append(_FilePiece(fd, offset, count))
-        if after:
-            outputs.append(after)
+        if self._files is None:
+            self._files = FileOutput(self)
+        self._files.send(before, fd, offset, count, after)
 
-    def _send_outputs(self) -> None:
-        """Send what is queued, as long as the kernel takes it; then wait for room on the duplicate descriptor."""
-        outputs = self._outputs
-        transport = self.transport
-        if outputs is None or transport.is_closing():
-            return
-        if transport.get_write_buffer_size():
-            # sendfile would overtake what the transport still holds: be told when that is empty.
-            self._is_waiting = True
-            transport.set_write_buffer_limits(0)
-            return
-        try:
-            sender = self._sender
-            if sender is None:
-                sender = self._sender = FileSender(transport.get_extra_info("socket").fileno())
-            while outputs:
-                output = outputs[0]
-                if isinstance(output, bytes):
-                    sent: int | None = sender.send_bytes(output, len(outputs) > 1)
-                    assert sent is not None
-                    self.written += sent
-                    if sent < len(output):
-                        outputs[0] = output[sent:]
-                        break
-                else:
-                    fd, offset, count = output
-                    sent = sender.send_file(fd, offset, count)
-                    if sent is None:
-                        break
-                    if sent == 0:  # the file has shrunk: the promised length can't be kept
-                        self.abort()
-                        return
-                    self.written += sent
-                    if self.exchange is not None:
-                        self.exchange.sent_bytes += sent
-                    if sent < count:
-                        outputs[0] = _FilePiece(fd, offset + sent, count - sent)
-                        break
-                outputs.popleft()
-            if outputs:
-                if not self._is_watching:
-                    self._is_watching = True
-                    self.context.loop.add_writer(sender.fileno(), self._send_outputs)
-                return
-            if self._is_watching:
-                self._is_watching = False
-                self.context.loop.remove_writer(sender.fileno())
-        except OSError:
-            self.abort()
-            return
-        self._outputs = None
-        if self._is_waiting:
-            self._is_waiting = False
-            transport.set_write_buffer_limits(HIGH_WATER)
-        if self.exchange is not None:
-            self.exchange.files_sent()
+    def restore_write_limits(self) -> None:
+        self.transport.set_write_buffer_limits(HIGH_WATER)
 
     # Ends.
 
@@ -477,7 +428,7 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """Close gracefully: what was written still goes out."""
         self.phase = CLOSING
-        self._close_sender()
+        self._close_files()
         self.transport.close()
 
     def _linger(self) -> None:
@@ -493,17 +444,13 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut now. An exchange that is not over yet hears of it by ``connection_lost``."""
-        self._close_sender()
+        self._close_files()
         self.transport.abort()
 
-    def _close_sender(self) -> None:
-        self._outputs = None
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            if self._is_watching:
-                self._is_watching = False
-                self.context.loop.remove_writer(sender.fileno())
-            sender.close()
+    def _close_files(self) -> None:
+        files, self._files = self._files, None
+        if files is not None:
+            files.close()
 
     # Deadlines.
 
@@ -511,11 +458,8 @@ class Connection(asyncio.Protocol):
         """Called every 250 ms: act on what is overdue."""
         phase = self.phase
         if phase == IDLE:
-            if (
-                self._sender is not None
-                and now - self.deadline + self.context.limits.keepalive_timeout_s > SENDER_IDLE_S
-            ):
-                self._close_sender()  # an idle connection holds one descriptor, not two
+            if self._files is not None and now - self.deadline + self.context.limits.keepalive_timeout_s > FILES_IDLE_S:
+                self._close_files()  # an idle connection holds one descriptor, not two
             if now >= self.deadline:
                 self._close()
         elif phase in (RUN, CLOSING):
@@ -540,7 +484,7 @@ class Connection(asyncio.Protocol):
         """Cut a client that has taken nothing for ``write_timeout``."""
         unsent = self.transport.get_write_buffer_size()
         gone = self.written - unsent
-        if gone != self._mark or (not unsent and self._outputs is None):
+        if gone != self._mark or (not unsent and not self.has_file_pending):
             self._mark = gone
             self.deadline = now + self.context.limits.write_timeout_s
         elif now >= self.deadline:

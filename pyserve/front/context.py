@@ -56,6 +56,7 @@ class Context:
         "now",
         "requests",
         "router",
+        "sending",
         "sink",
         "template",
         "turn",
@@ -88,6 +89,7 @@ class Context:
         self._sights = bytearray(_SIGHTS)
         self._seen = 0
         self.requests = 0
+        self.sending = 0  # connections with a file under way
         self.is_draining = False
         self.now = time.monotonic()
         self.turn = 0

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from pyserve.handlers.interface import Receiver
+from pyserve.handlers.interface import Lent, Receiver
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, end_of_head, error_page, has_no_body
 from pyserve.wire.codec import CLOSE
@@ -189,6 +189,33 @@ class Exchange:
             self.connection.write_file(b"%b%x\r\n" % (head, count), fd, offset, count, b"\r\n")
         else:
             self.connection.write_file(head, fd, offset, count, b"")
+
+    def send_lent(
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+    ) -> None:
+        if self.over:
+            return
+        lent.retain()
+        self.at_end(lent.release)
+        self.send_head(status, block, count)
+        repeat = self.request.repeat
+        if same_until and repeat is not None and self._has_body and not self.will_close:
+            repeat.keep_file(status, block, lent, offset, count, same_until)  # type: ignore[attr-defined]
+        self.send_file(lent.fd, offset, count)
+        self.finish()
+
+    def send_rest(self, status: int, lent: Lent, offset: int, count: int, sent: int) -> None:
+        """Go on with an answer whose head and first ``sent`` bytes have gone already."""
+        lent.retain()
+        self.at_end(lent.release)
+        self.status = status
+        self.sent_bytes = sent
+        self._head = b""
+        self._has_body = True
+        self._is_chunked = False
+        self._left = count
+        self.send_file(lent.fd, offset, count)
+        self.finish()
 
     @property
     def is_writable(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyserve.handlers.interface import Lent
 from pyserve.http.request import Request
 from pyserve.http.response import STATUS_LINES, end_of_head
 
@@ -20,26 +21,38 @@ if TYPE_CHECKING:
 class Repeat:
     """Made with the remembered head (``Context``), filled by its first answer. ``until`` 0 = nothing to repeat."""
 
-    __slots__ = ("_block", "_body", "_length", "_status", "data", "log", "turn", "until")
+    __slots__ = ("_block", "_body", "data", "length", "lent", "log", "offset", "status", "turn", "until")
 
     def __init__(self) -> None:
         self.until = 0.0
         self.turn = 0
         self.data = b""
         self.log: bytes | None = None
+        self.lent: Lent | None = None
 
     def keep(self, status: int, block: bytes, length: int, body: bytes, until: float) -> None:
         """Take an answer: ``length`` is Content-Length (-1 = none goes out), ``body`` what is sent (none for HEAD)."""
-        self._status = status
+        self.status = status
         self._block = block
-        self._length = length
+        self.length = length
         self._body = body
+        self.lent = None
         self.until = until
         self.turn = 0
+
+    def keep_file(self, status: int, block: bytes, lent: Lent, offset: int, count: int, until: float) -> None:
+        """Take an answer whose body is a piece of a file: ``data`` is its head."""
+        self.keep(status, block, count, b"", until)
+        self.lent = lent
+        self.offset = offset
 
     def refresh(self, context: Context, request: Request) -> None:
         """Make the bytes and the log line of this turn of the sweep's clock."""
         self.turn = context.turn
-        end = b"\r\n" if self._length < 0 else end_of_head(self._length)
-        self.data = b"".join((STATUS_LINES[self._status], self._block, context.common[0], end, self._body))
-        self.log = context.template(request, self._status, len(self._body)) if context.template is not None else None
+        end = b"\r\n" if self.length < 0 else end_of_head(self.length)
+        self.data = b"".join((STATUS_LINES[self.status], self._block, context.common[0], end, self._body))
+        self.log = (
+            context.template(request, self.status, len(self._body) if self.lent is None else self.length)
+            if context.template is not None
+            else None
+        )

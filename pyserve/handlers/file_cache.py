@@ -102,6 +102,9 @@ class FileEntry:
         )
         self.block = b"content-type: %b\r\n%b" % (content_type.encode("ascii"), self.unchanged_block)
 
+    def retain(self) -> None:
+        self.users += 1
+
     def release(self) -> None:
         """One exchange less sends from the descriptor."""
         self.users -= 1

@@ -32,6 +32,15 @@ class Receiver(Protocol):
         """The transport takes bytes again after ``is_writable`` was False."""
 
 
+class Lent(Protocol):
+    """An open file that a handler lends: ``fd`` stays open while it is retained, -1 = closed."""
+
+    fd: int
+
+    def retain(self) -> None: ...
+    def release(self) -> None: ...
+
+
 class Exchange(Protocol):
     request: Request
     over: bool
@@ -69,6 +78,11 @@ class Exchange(Protocol):
     def send_file(self, fd: int, offset: int, count: int) -> None:
         """Send a piece of a file behind what was sent before; the fd stays the caller's, open until the exchange is
         over."""
+
+    def send_lent(
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+    ) -> None:
+        """Send a whole answer from a lent file and finish; it is retained until the last byte has gone."""
 
     @property
     def is_writable(self) -> bool: ...  # False: keep the rest until `on_writable`

@@ -250,11 +250,7 @@ def _send_part(exchange: Exchange, status: int, block: bytes, entry: FileEntry, 
         exchange.send_head(status, block, count)
         exchange.finish()
     else:
-        entry.users += 1
-        exchange.at_end(entry.release)
-        exchange.send_head(status, block, count)
-        exchange.send_file(entry.fd, first, count)
-        exchange.finish()
+        exchange.send_lent(status, block, entry, first, count, entry.fresh_until_s)
 
 
 def _redirect_to_folder(exchange: Exchange) -> None:

@@ -9,39 +9,33 @@ from __future__ import annotations
 import os
 import socket
 
-MAX_PER_TURN = 1024 * 1024
-"""So that one fast client can't own the loop."""
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
 
 
 class FileSender:
-    """The duplicate of a connection's socket. All calls are non-blocking."""
+    """The duplicate of a connection's socket. All calls are non-blocking; ``OSError`` = the connection is lost."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_send", "_socket", "fd")
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=os.dup(fd))
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
+        self._send = self._socket.send
+        self.fd = self._socket.fileno()
 
     def send_bytes(self, data: bytes, more: bool) -> int:
-        """Send what the kernel takes now; return how much. ``more``.
+        """Send what the kernel takes now; return how much.
 
-        A file follows, so wait for it before making a packet.
+        ``more``: a file follows, so wait for it before making a packet.
         """
         try:
-            return self._socket.send(data, _MSG_MORE if more else 0)
+            return self._send(data, _MSG_MORE if more else 0)
         except (BlockingIOError, InterruptedError):
             return 0
 
     def send_file(self, fd: int, offset: int, count: int) -> int | None:
-        """Send at most ``MAX_PER_TURN`` bytes.
-
-        Return how many, None if there is no room now, 0 if the file ended early.
-        """
+        """Send up to ``count`` bytes; return how many, None if there is no room now, 0 if the file ended early."""
         try:
-            return os.sendfile(self._socket.fileno(), fd, offset, min(count, MAX_PER_TURN))
+            return os.sendfile(self.fd, fd, offset, count)
         except (BlockingIOError, InterruptedError):
             return None
 

@@ -21,7 +21,7 @@ def test_the_least_busy_open_seat_is_chosen() -> None:
 
 
 def test_a_seat_without_room_is_never_chosen() -> None:
-    assert choose([seat(1, 1), seat(2, 2)], 0) is None
+    assert choose([seat(1, 1), seat(2, 2)], 0, NOW) is None
 
 
 def test_an_idle_seat_comes_before_any_holding_ahead() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pyserve.config.model import Handler, Route, Site
 from pyserve.handlers.interface import Handler as Answering
-from pyserve.handlers.interface import Receiver
+from pyserve.handlers.interface import Lent, Receiver
 from pyserve.http.request import Request
 from pyserve.http.target import parse_target
 from pyserve.routing.router import Router
@@ -70,6 +70,15 @@ class FakeExchange:
         self.calls.append("send_file")
         self.lent.append((fd, offset, count))
         self.is_writable = False
+
+    def send_lent(
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+    ) -> None:
+        lent.retain()
+        self.at_end(lent.release)
+        self.send_head(status, block, count)
+        self.send_file(lent.fd, offset, count)
+        self.finish()
 
     def finish(self) -> None:
         self.calls.append("finish")
