@@ -61,11 +61,12 @@ MAX_REMEMBERED_BYTES = 512
 class HeadReader:
     """Raw heads to requests. One per front: it remembers lines, so its ``read`` is cheap for what it has seen."""
 
-    __slots__ = ("_hosts", "_max_headers", "_names", "_parse", "_plain", "_special")
+    __slots__ = ("_first", "_hosts", "_max_headers", "_names", "_parse", "_plain", "_special")
 
     def __init__(self, parse: FieldParser, max_headers: int) -> None:
         self._parse = parse
         self._max_headers = max_headers
+        self._first: dict[bytes, tuple[str, bytes, str, bytes, str, bytes, bytes | None]] = {}
         self._names: dict[bytes, bytes] = {}
         self._plain: dict[bytes, Field] = {}
         self._special: dict[bytes, Field] = {}
@@ -74,7 +75,7 @@ class HeadReader:
     def read(self, raw: bytes) -> Request:
         """Return the canonical request of a complete head (with its empty line); raise ``RequestError``."""
         first, *lines = raw[:-4].split(b"\r\n")
-        method, target, version = _read_request_line(first)
+        begun = self._first.get(first) or self._read_first(first)
         if len(lines) > self._max_headers:
             raise RequestError(431, f"more than {self._max_headers} header fields")
         fields: list[Field | None] = list(map(self._plain.get, lines))
@@ -87,14 +88,19 @@ class HeadReader:
                     special.append(field)
 
         request = Request()
-        request.method = method
-        request.raw_target = target
-        request.version = version
+        (
+            request.method,
+            request.raw_target,
+            request.version,
+            request.raw_path,
+            request.path,
+            request.query,
+            authority,
+        ) = begun
         request.fields = tuple(fields)  # type: ignore[arg-type]
         request.memo = {}
         request.repeat = None
         host = _interpret(request, special)
-        request.raw_path, request.path, request.query, authority = parse_target(method, target)
         if authority is not None:  # of the absolute form: it wins over Host (RFC 9112 §3.2.2)
             if host is not None:
                 self._read_host(host)
@@ -104,6 +110,16 @@ class HeadReader:
         else:
             request.authority = request.host = ""
         return request
+
+    def _read_first(self, first: bytes) -> tuple[str, bytes, str, bytes, str, bytes, bytes | None]:
+        """Read a request line that is not remembered, with its target, and remember it."""
+        method, target, version = _read_request_line(first)
+        begun = (method, target, version, *parse_target(method, target))
+        if len(first) <= MAX_REMEMBERED_BYTES:
+            if len(self._first) >= MAX_REMEMBERED_LINES:
+                self._first.clear()
+            self._first[first] = begun
+        return begun
 
     def _read_line(self, line: bytes) -> Field:
         """Read a field line that is not remembered, and remember it."""
