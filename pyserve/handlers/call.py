@@ -82,7 +82,7 @@ class AppCall:
     def gather(self) -> None:
         """Take the whole body before a worker is asked for (WSGI)."""
         self.is_gathering = True
-        self._body = Spool(self._pool.spool_dir)
+        self._keep_body()
         self.exchange.want_body()
         self.exchange.resume_body()
 
@@ -109,10 +109,8 @@ class AppCall:
         worker.channel.send_data(request_frame(stream, flags, exchange.peer_blob, pack_head(head)))
         self._send_window = SendWindow()
         again, self._replayable = self._replayable, []
-        if self._body is None:
-            self._body = Spool(self._pool.spool_dir)
+        rest = self._keep_body()
         if again:
-            rest = self._body
             self._body = Spool(self._pool.spool_dir)
             for piece in again:
                 self._body.append(piece)
@@ -124,13 +122,11 @@ class AppCall:
             exchange.resume_body()
 
     def body_data(self, data: bytes) -> None:
-        if self._body is None:
-            self._body = Spool(self._pool.spool_dir)
         try:
-            self._body.append(data)
+            self._keep_body().append(data)
         except OSError as error:
-            self._pool.forget(self)
             self.exchange.fail(503, f"the request's body can't be spooled: {error}")
+            self.client_gone()
             return
         if self._send_window is not None:
             self._send_body()
@@ -141,7 +137,22 @@ class AppCall:
             if self.worker is None:
                 self._pool.submit(self)
         elif self._send_window is not None:
+            self._pool.give_time(self)
             self._send_body()
+
+    def _keep_body(self) -> Spool:
+        """Return where the body waits for the worker, made at first need."""
+        body = self._body
+        if body is None:
+            body = self._body = Spool(self._pool.spool_dir)
+            self.exchange.at_end(self._drop_body)
+        return body
+
+    def _drop_body(self) -> None:
+        """The exchange is over: what was not sent of the body never will be, so its end is never said either."""
+        self._send_window = None
+        if self._body is not None:
+            self._body.close()
 
     def _send_body(self) -> None:
         """Send what credit allows; the last piece says that it is the last."""
@@ -222,16 +233,16 @@ class AppCall:
             if spool is None:
                 spool = self._spool = Spool(self._pool.spool_dir)
                 exchange.at_end(spool.close)
-            if spool.file_bytes < self._pool.spool_bytes:
-                try:
-                    spool.append(data)
-                except OSError as error:
-                    exchange.fail(503, f"the answer can't be spooled: {error}")
+            # LIMIT: at most one window beyond the bound; then credit stops until the client has taken all.
+            is_within = spool.file_bytes < self._pool.spool_bytes
+            try:
+                spool.append(data)
+            except OSError as error:
+                exchange.fail(503, f"the answer can't be spooled: {error}")
+                self.client_gone()
+            if is_within or exchange.over:
                 self._return_credit(len(data))
             else:
-                spool.append(
-                    data
-                )  # LIMIT: at most one window beyond the bound; credit stops until the client has taken all
                 self._uncredited += len(data)
         else:
             exchange.send_data(data)
@@ -261,6 +272,7 @@ class AppCall:
             spool.rewind()
         if self._uncredited and exchange.is_writable:
             count, self._uncredited = self._uncredited, 0
+            self._pool.give_time(self)
             self._return_credit(count)
         if self._answer_is_whole and not exchange.over:
             exchange.finish()
@@ -273,9 +285,15 @@ class AppCall:
 
     # The client leaves, the worker leaves.
 
+    @property
+    def waits_for_client(self) -> bool:
+        """Is it the client that is slow, with the rest of its body or with taking the answer?"""
+        if self._uncredited:
+            return True
+        body = self._body
+        return self._send_window is not None and not self._body_is_whole and body is not None and not len(body)
+
     def client_gone(self) -> None:
-        if self._body is not None:
-            self._body.close()
         if self.worker is not None:
             self.worker.channel.send_control(frames.frame(frames.DISCONNECT, self.stream))
             if self._uncredited:
@@ -291,14 +309,11 @@ class AppCall:
 
     def can_move(self, has_started: bool) -> bool:
         """May another worker run this call after this one died or gave it back?"""
+        if self.has_answer:
+            return False
         if not has_started:
             return self._head_blob != b"" or self._replayable is not None
-        return (
-            not self.has_answer
-            and not self.is_retry
-            and self._head_blob != b""
-            and self.exchange.request.method in _IDEMPOTENT
-        )
+        return not self.is_retry and self._head_blob != b"" and self.exchange.request.method in _IDEMPOTENT
 
     def take_back(self) -> None:
         """Undo ``start``."""

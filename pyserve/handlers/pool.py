@@ -246,10 +246,10 @@ class Pool:
                         del streams[stream]
                         call.worker = None
                         ended += 1
-                elif kind == frames.DATA:
+                elif kind == frames.DATA and call.has_answer:
                     call.data(payload)
                     call.deadline = monotonic() + self._timeout_s
-                elif kind == frames.DATA_LAST:
+                elif kind == frames.DATA_LAST and call.has_answer:
                     if payload:
                         call.data(payload)
                     del streams[stream]
@@ -264,13 +264,13 @@ class Pool:
                     call.worker = None
                     ended += 1
                     call.exchange.fail(500, f"app {self.name} failed\n{payload.decode('utf-8', 'replace')}")
-                elif kind in (frames.BUSY, frames.RECALLED):
+                elif kind in (frames.BUSY, frames.RECALLED) and (call.can_move(False) or call.exchange.over):
                     del streams[stream]
                     worker.outstanding -= 1
                     call.take_back()
                     self._requeue(call)
                 else:
-                    raise frames.WireError(f"frame of type {kind}")
+                    raise frames.WireError(f"frame of type {kind} at the wrong time")
         except frames.WireError as error:
             self.break_off(worker, str(error))
             return
@@ -409,11 +409,14 @@ class Pool:
             self._board.set_slot(self._front, worker.slot, SERVED, worker.served)
         self._board.set_app(self._front, self.index, QUEUED, len(self.queue))
 
+    def give_time(self, call: AppCall) -> None:
+        """It is the application's turn again: its time begins anew."""
+        call.deadline = monotonic() + self._timeout_s
+
     def _expire(self, worker: Worker, call: AppCall, now: float) -> None:
-        if worker.interface == frames.ASGI and call.has_answer:
-            call.deadline = (
-                now + self._timeout_s
-            )  # it streams; waiting for its next event is no time in the application
+        if call.waits_for_client or (worker.interface == frames.ASGI and call.has_answer):
+            # The client is slow, or the answer streams: waiting for its next event is no time in the application.
+            call.deadline = now + self._timeout_s
             return
         if frames.is_after(call.stream, worker.scoreboard.last_started(self._front)):
             call.deadline = (
