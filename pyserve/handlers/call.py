@@ -202,9 +202,10 @@ class AppCall:
             return is_whole
         if not is_clean_block(block):
             raise frames.WireError(f"answer with unclean fields: {block[:200]!r}")
-        if is_whole and (length < 0 or length == len(body)):
+        if is_whole and (length == len(body) or (length < 0 and exchange.request.method != "HEAD")):
             exchange.send(status, block, body, flags)
             return True
+        # HEAD of unknown length too: a Content-Length of 0 would be a lie about what GET has (RFC 9110, 8.6).
         exchange.send_head(status, block, None if length < 0 else length, flags)
         if is_whole:
             exchange.send_data(body)

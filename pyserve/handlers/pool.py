@@ -418,13 +418,26 @@ class Pool:
             # The client is slow, or the answer streams: waiting for its next event is no time in the application.
             call.deadline = now + self._timeout_s
             return
-        if frames.is_after(call.stream, worker.scoreboard.last_started(self._front)):
-            call.deadline = (
-                now + 1.0
-            )  # it has not begun: it was asked back, and the one before it is the one that is late
+        if self._waits_for_another(worker, call):
+            call.deadline = now + 1.0  # it was asked back; the one before it will be late itself, and cost the worker
             return
         call.is_timed_out = True
         worker.is_open = False
         call.exchange.fail(504, f"app {self.name}: worker {worker.pid} gave no answer within {self._timeout_s:g} s")
         worker.channel.send_control(frames.frame(frames.DISCONNECT, call.stream))
         self._reports.worker_stuck(worker.number)
+
+    def _waits_for_another(self, worker: Worker, call: AppCall) -> bool:
+        """Has this call not begun because another one, whose own time runs, holds the worker?
+
+        If there is no such call it is the worker that does not move (stopped, or blocked in the middle of a stream).
+        """
+        last_started = worker.scoreboard.last_started(self._front)
+        if not frames.is_after(call.stream, last_started):
+            return False
+        return any(
+            not frames.is_after(stream, last_started)
+            and not other.waits_for_client
+            and not (worker.interface == frames.ASGI and other.has_answer)
+            for stream, other in worker.streams.items()
+        )

@@ -169,7 +169,7 @@ class WsgiStream(Stream):
             return
         block = self._started()
         if self.is_bodyless:
-            self._finish_bodyless(-1 if self.is_head_sent else 0)
+            self._finish_bodyless(-1)  # nothing for HEAD says nothing about GET
         elif self.is_head_sent:
             self._end(frame(DATA_LAST, self.number))
         else:

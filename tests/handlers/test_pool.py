@@ -433,6 +433,39 @@ def test_a_request_past_its_deadline_is_504_and_its_worker_is_reported_stuck() -
     assert table.told[-1] == ("idle", 1), "nothing else runs there"
 
 
+def test_a_request_that_a_worker_does_not_even_begin_is_504_too() -> None:
+    table = Table()
+    exchange = table.ask()
+    table.pool.sweep(next(iter(table.worker().streams.values())).deadline + 1)
+    assert exchange.status == 504, "nothing else holds the worker: it was stopped"
+    assert table.told[-1] == ("stuck", 1)
+
+
+def test_behind_a_stream_whose_client_is_waited_for_nobody_waits_beyond_the_deadline() -> None:
+    table = Table(interface=frames.ASGI)
+    streaming = table.ask()
+    (stream,) = table.streams()
+    table.start(stream)
+    head = pack_answer(200, 0, -1, b"content-type: text/plain\r\n", b"x")
+    table.pool.frames_received(table.worker(), [(frames.ANSWER, stream, head)])
+    waiting = table.ask()
+    table.pool.sweep(list(table.worker().streams.values())[-1].deadline + 1)
+    assert not streaming.over
+    assert waiting.status == 504, "the loop of the worker is blocked by a stream that has no time of its own"
+    assert table.told[-1] == ("stuck", 1)
+
+
+def test_an_answer_to_head_whose_length_nobody_knows_claims_none() -> None:
+    table = Table()
+    exchange = table.ask(method="HEAD")
+    (stream,) = table.streams()
+    table.start(stream)
+    payload = pack_answer(200, COMPLETE, -1, b"content-type: text/plain\r\n", b"")
+    table.pool.frames_received(table.worker(), [(frames.ANSWER, stream, payload)])
+    assert exchange.length is None, "0 would be said of what GET has"
+    assert exchange.calls[-1] == "finish"
+
+
 def test_a_draining_worker_is_idle_when_its_last_request_ended() -> None:
     table = Table()
     table.ask()

@@ -252,6 +252,7 @@ def test_an_announced_length_completes_the_answer_with_its_last_byte() -> None:
         ("200 OK", "HEAD", [], [b"12345"], 5),
         ("200 OK", "HEAD", [("Content-Length", "9")], [], 9),
         ("200 OK", "HEAD", [], iter([b"12345"]), -1),
+        ("200 OK", "HEAD", [], [], -1),
         ("204 No Content", "GET", [], [b"12345"], -1),
         ("204 No Content", "GET", [("Content-Length", "9")], [], -1),
         ("304 Not Modified", "GET", [], [b"12345"], -1),
