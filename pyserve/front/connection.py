@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 import traceback
 from time import monotonic
 from typing import cast
@@ -46,6 +48,7 @@ class Connection(asyncio.Protocol):
         "_files",
         "_has_eof",
         "_is_advancing",
+        "_is_held",
         "_is_paused",
         "_is_reading_paused",
         "_mark",
@@ -75,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_reading_paused = False
         self._is_advancing = False
+        self._is_held = False  # the next request waits until the client takes the answers before it
         self._has_eof = False
         self._dropped = 0
         self._peer_blob = b""
@@ -88,6 +92,8 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         context.connections.add(self)
+        if context.is_draining:  # the kernel had accepted it before
+            self.drain()
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self.client = name[0].encode()
@@ -132,7 +138,10 @@ class Connection(asyncio.Protocol):
         self._has_eof = True
         exchange = self.exchange
         if exchange is None:
-            return False
+            if self._reader is None or not self._reader.buffered or not (self.phase == HEAD or self._is_held):
+                return False
+            self._advance()
+            return True
         if exchange.receiver is not None:
             exchange.receiver.client_half_closed()
         if not exchange.body_is_read:
@@ -141,13 +150,20 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_paused = True
+        if self.exchange is None and self.phase < BODY:
+            self._pause_reading()  # who takes no answers asks for no more
 
     def resume_writing(self) -> None:
         self._is_paused = False
         if self.has_file_pending:
             self._files.transport_is_empty()  # type: ignore[union-attr]
-        elif self.exchange is not None and self.exchange.receiver is not None:
-            self.exchange.receiver.on_writable()
+        elif self.exchange is not None:
+            if self.exchange.receiver is not None:
+                self.exchange.receiver.on_writable()
+        elif self._is_held:
+            self._go_on()
+        elif self.phase < LINGER:
+            self._resume_reading()
 
     # Reading.
 
@@ -166,7 +182,10 @@ class Connection(asyncio.Protocol):
         try:
             while True:
                 exchange = self.exchange
-                if exchange is not None and (exchange.body_is_read or exchange.body_is_paused):
+                if exchange is None:
+                    if self._is_held:
+                        break
+                elif exchange.body_is_read or exchange.body_is_paused:
                     break
                 event = reader.next_event()
                 if event is NEED_DATA:
@@ -191,6 +210,7 @@ class Connection(asyncio.Protocol):
                         if reader.is_between_messages:
                             self._become_idle()
                             break
+                        self._hold_if_full()
                 else:
                     assert isinstance(event, Request)
                     self._begin(event)
@@ -202,8 +222,11 @@ class Connection(asyncio.Protocol):
             self._is_advancing = False
 
     def _wait_for_client(self, reader: Reader) -> None:
-        if self._has_eof:
-            self.abort()  # half a message is no request
+        if self._has_eof:  # half a message is no request
+            if self.exchange is None:
+                self._close()
+            else:
+                self.abort()
         elif self.exchange is None and self.phase == IDLE and reader.buffered:
             self.phase = HEAD
             self.deadline = self.context.now + self.context.limits.head_timeout_s
@@ -372,7 +395,11 @@ class Connection(asyncio.Protocol):
     def write_file(self, before: bytes, fd: int, offset: int, count: int, after: bytes) -> None:
         """Send ``before``, a piece of a file, and ``after``, in this order behind everything written so far."""
         if self._files is None:
-            self._files = FileOutput(self)
+            try:
+                self._files = FileOutput(self)
+            except OSError:  # lost already, or no descriptor is left
+                self.abort()
+                return
         self._files.send(before, fd, offset, count, after)
 
     def restore_write_limits(self) -> None:
@@ -409,11 +436,32 @@ class Connection(asyncio.Protocol):
         if reader.is_between_messages:
             self._become_idle()
             return
+        self._hold_if_full()
+        if self._is_held:
+            return
         self.phase = HEAD
         self.deadline = self.context.now + self.context.limits.head_timeout_s
         self._resume_reading()
         if not self._is_advancing:
             self.context.loop.call_soon(self._advance)
+
+    def _hold_if_full(self) -> None:
+        """Let the next request wait while too much is unsent, so that a client that reads nothing costs no memory."""
+        if self.transport.get_write_buffer_size() <= HIGH_WATER:
+            return
+        self._is_held = True
+        self.phase = RUN
+        self._pause_reading()
+        if not self._is_paused:
+            self.context.loop.call_soon(self._go_on)  # uvloop writes at the end of the turn, and all may fit
+
+    def _go_on(self) -> None:
+        if self._is_held and not self._is_paused and self.phase < LINGER:
+            self._is_held = False
+            self.phase = HEAD
+            self.deadline = self.context.now + self.context.limits.head_timeout_s
+            self._resume_reading()
+            self._advance()
 
     def _become_idle(self) -> None:
         self._reader = None
@@ -422,7 +470,9 @@ class Connection(asyncio.Protocol):
             return
         self.phase = IDLE
         self.deadline = self.context.idle_deadline
-        if self._is_reading_paused:
+        if self._is_paused:
+            self._pause_reading()
+        elif self._is_reading_paused:
             self._resume_reading()
 
     def _close(self) -> None:
@@ -445,7 +495,18 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut now. An exchange that is not over yet hears of it by ``connection_lost``."""
         self._close_files()
+        if self.exchange is not None and self.exchange.ends_with_connection:
+            self._reset_at_close()
         self.transport.abort()
+
+    def _reset_at_close(self) -> None:
+        """Nothing but a reset tells the client that this was not the end of its answer (RFC 9112 §6.3)."""
+        own = self.transport.get_extra_info("socket")
+        try:
+            with socket.socket(fileno=os.dup(own.fileno())) as duplicate:
+                duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except (OSError, AttributeError):
+            pass  # lost already, or no descriptor is left
 
     def _close_files(self) -> None:
         files, self._files = self._files, None
@@ -493,10 +554,8 @@ class Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Finish what runs and take nothing new; an idle client gets a moment for a request already on its way."""
         self.must_close = True
-        if self.phase == IDLE:
+        if self.phase == IDLE or (self.phase == HEAD and self._reader is None):
             self.deadline = min(self.deadline, self.context.now + 1.0)
-        elif self.phase == HEAD and self._reader is None:
-            self._close()
 
 
 def _peer(transport: asyncio.Transport) -> Peer:

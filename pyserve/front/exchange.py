@@ -77,11 +77,13 @@ class Exchange:
                 self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def pause_body(self) -> None:
+        if self.over:
+            return
         self.body_is_paused = True
         self.connection.pause_body()
 
     def resume_body(self) -> None:
-        if self.body_is_paused:
+        if self.body_is_paused and not self.over:
             self.body_is_paused = False
             self.connection.resume_body()
 
@@ -218,6 +220,11 @@ class Exchange:
         self.finish()
 
     @property
+    def ends_with_connection(self) -> bool:
+        """Is a body under way whose end only the end of the connection tells?"""
+        return self.status != 0 and getattr(self, "_has_body", False) and self._left < 0 and not self._is_chunked
+
+    @property
     def is_writable(self) -> bool:
         return self.connection.is_writable
 
@@ -242,7 +249,8 @@ class Exchange:
         if self._is_finishing:
             self._end()
         elif self.receiver is not None:
-            self.receiver.on_writable()
+            # In the next turn: for a client that takes all at once this would never return.
+            self.connection.context.loop.call_soon(self.receiver.on_writable)
 
     def fail(self, status: int, reason: str, block: bytes = b"") -> None:
         if self.over:
