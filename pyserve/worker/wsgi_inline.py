@@ -1,8 +1,8 @@
 """Step 5, ``threads = 1``: one thread reads, calls the application and writes. No loop, no hand-over.
 
 I/O: see ``wsgi_runner``. Finished answers may be kept while more requests are in hand, so that several share one
-write; never across a wait, never more than 64 KiB, never longer than 2 ms of other requests' work. What a slow call
-would delay, the watcher flushes when the front recalls what waits behind it.
+write; never across a wait, never behind another front's request, never more than 64 KiB, never longer than 2 ms of
+other requests' work. What a slow call would delay, the watcher flushes when the front recalls what waits behind it.
 
 HOT: benchmarks/hello.py.
 """
@@ -35,6 +35,10 @@ class InlineRunner(WsgiRunner):
                 requests += 1
                 out = stream.channel.out
                 if out and pending:
+                    if pending[0].channel is not stream.channel:
+                        # Another front's comes next: this one would not know what its answer waits behind.
+                        stream.channel.flush()
+                        continue
                     kept += len(out[-1])
                     now = monotonic_ns()
                     if kept > _KEPT_BYTES or now - since > _KEPT_NS:

@@ -16,12 +16,13 @@ from .wsgi import ClientGone, WsgiStream
 class Input:
     """Reads block until they have what was asked for, or the body's end. Not for two threads at once."""
 
-    __slots__ = ("_at", "_buffer", "_stream")
+    __slots__ = ("_at", "_buffer", "_expected", "_stream")
 
     def __init__(self, stream: WsgiStream) -> None:
         self._stream = stream
         self._buffer = b""
         self._at = 0
+        self._expected = WINDOW  # bytes that the front has credit for and this has not seen
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
@@ -95,13 +96,23 @@ class Input:
             is_whole = stream.has_whole_body
             if stream.chunks:
                 chunk = stream.chunks.popleft()
+                self._expected -= len(chunk)
                 if not is_whole and not stream.is_over:
                     stream.unreturned += len(chunk)
                     if stream.unreturned >= WINDOW // 2:
                         stream.channel.out.append(number_frame(CREDIT_BODY, stream.number, stream.unreturned))
                         stream.channel.flush()
+                        self._expected += stream.unreturned
                         stream.unreturned = 0
                 return chunk
             if is_whole:
                 return b""
+            if stream.is_over and self._expected <= 0 and self._is_cut_off():
+                raise ClientGone("the answer was complete before the rest of the request body was asked for")
             stream.runner.wait_for_body(stream)
+
+    def _is_cut_off(self) -> bool:
+        """After a complete answer the front sends what it has credit for, then nothing: is that all here?"""
+        stream = self._stream
+        with stream.runner.lock:  # a reader thread adds the last chunk and says so in one step
+            return not (stream.chunks or stream.has_whole_body)
