@@ -7,7 +7,6 @@ signal handlers are its own. What a front would do to its own process only (sign
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import pickle
 import socket
@@ -214,14 +213,6 @@ class _EmbeddedFront(Front):
             for task in self._tasks:
                 task.cancel()
             self._end()
-
-    async def _start(self, values: tuple[int, ...], descriptors: list[int]) -> None:
-        # A front tunes the garbage collector for itself; here it is the caller's.
-        thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
-        await super()._start(values, descriptors)
-        gc.set_threshold(*thresholds)
-        if not frozen:
-            gc.unfreeze()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         known = set(self._tasks)

@@ -45,10 +45,17 @@ class Front:
     Drained, or the master gone.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: MessageChannel, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: MessageChannel,
+        on_end: Callable[[], None],
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
         self._loop = loop
         self._channel = channel
         self._on_end = on_end
+        self._on_start = on_start
         self._is_over = False
         self._is_started = False
         self._deadline: float | None = None
@@ -169,11 +176,7 @@ class Front:
         self._is_started = True
         self._tick = 0
         self._sweep()
-        # Without a collection first, which would hold up the first answer by 12 ms: imports leave a few hundred objects
-        # of garbage at most.
-        gc.freeze()
-        # What a request makes dies with it and is rarely in a cycle: look at the young less often.
-        gc.set_threshold(20_000, 20, 50)
+        self._on_start()
         self._say(messages.pack_bytes(messages.FRONT_READY))
         self._take_messages()
 
@@ -320,6 +323,16 @@ def _wait_for_snapshot(channel: MessageChannel) -> list[Message]:
     return received
 
 
+def _tune_collector() -> None:
+    """For a process that is a front and nothing else; it is off since ``front.__main__``."""
+    # Without a collection first, which would hold up the first answer by 12 ms: imports leave a few hundred objects of
+    # garbage at most. What was imported and built is never looked at.
+    gc.freeze()
+    # What a request makes dies with it and is rarely in a cycle: look at the young less often.
+    gc.set_threshold(20_000, 20, 50)
+    gc.enable()
+
+
 def main(argv: list[str]) -> int:
     """Serve until drained. ``python -m pyserve.front FD``: FD is this front's end of the master's channel."""
     from setproctitle import setproctitle
@@ -338,12 +351,9 @@ def main(argv: list[str]) -> int:
     else:
         loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    front = Front(loop, channel, loop.stop)
+    front = Front(loop, channel, loop.stop, _tune_collector)
     loop.add_signal_handler(signal.SIGTERM, front.drain, 30.0)
     front.take(received)
-    # Off since ``front.__main__``; what was imported is never looked at.
-    gc.freeze()
-    gc.enable()
     loop.run_forever()
     # One turn more, so that transports that were closed are closed.
     loop.run_until_complete(asyncio.sleep(0))
