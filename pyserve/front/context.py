@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MEMO_HEADS = 4096
 _SIGHTS = 1 << 16
 MEMO_HEAD_BYTES = 2048
+MEMO_ANSWER_BYTES = 32 * 1024 * 1024
+"""Of all answers that are ready to be repeated: each head has a copy of its own."""
 
 
 def _nowhere(line: bytes) -> None:
@@ -38,6 +40,7 @@ class Context:
     """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
 
     __slots__ = (
+        "_answer_bytes",
         "_can_repeat",
         "_reader",
         "_seen",
@@ -88,6 +91,7 @@ class Context:
         self.heads: dict[bytes, Request] = {}
         self._sights = bytearray(_SIGHTS)
         self._seen = 0
+        self._answer_bytes = 0
         self.requests = 0
         self.sending = 0  # connections with a file under way
         self.is_draining = False
@@ -130,10 +134,21 @@ class Context:
                 self._seen = 0
             return
         if len(self.heads) >= MEMO_HEADS:
-            self.heads.clear()  # LIMIT: a bounded memo; refilled at the price of one parse per head
+            self._forget_heads()
         if self._can_repeat:
             request.repeat = Repeat()
         self.heads[raw] = request
+
+    def _forget_heads(self) -> None:
+        """LIMIT: a bounded memo; refilled at the price of one parse per head."""
+        self.heads.clear()
+        self._answer_bytes = 0
+
+    def count_answer(self, growth: int) -> None:
+        """A remembered head has an answer ready that is so many bytes longer than the one before."""
+        self._answer_bytes += growth
+        if self._answer_bytes > MEMO_ANSWER_BYTES:
+            self._forget_heads()
 
     def incident(self, line: str) -> None:
         """Write an error that has an owner other than the client."""
