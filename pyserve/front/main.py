@@ -103,7 +103,7 @@ class Front:
     def _obey(self, kind: int, values: tuple[object, ...], descriptors: list[int]) -> None:
         match kind, values:
             case messages.WORKER_ADDED, (int(app), int(worker), int(slot), int(pid)):
-                self._spawn(self._add_worker(self._pools[app], worker, slot, pid, descriptors))
+                self._add_worker(self._pools[app], worker, slot, pid, descriptors)
             case messages.WORKER_DRAIN, (int(worker),):
                 for pool in self._pools:
                     pool.drain(worker)
@@ -191,14 +191,15 @@ class Front:
             server = await self._loop.create_server(lambda: Connection(context), sock=listener, backlog=BACKLOG)
         self._servers.append(server)
 
-    async def _add_worker(self, pool: Pool, number: int, slot: int, pid: int, descriptors: list[int]) -> None:
+    def _add_worker(self, pool: Pool, number: int, slot: int, pid: int, descriptors: list[int]) -> None:
+        """Known at once: the next message of the same read may be that it drains, or is gone."""
         data_fd, control_fd, scoreboard_fd = descriptors
         link = WorkerLink(self._loop, pool, scoreboard_fd)
         os.close(scoreboard_fd)
         self._links[number] = (pool.index, link)
         worker = Worker(number, slot, pid, 0, link, link.scoreboard)
         pool.add(worker)
-        await link.connect(worker, socket.socket(fileno=data_fd), socket.socket(fileno=control_fd))
+        self._spawn(link.connect(worker, socket.socket(fileno=data_fd), socket.socket(fileno=control_fd)))
 
     # Time passes.
 
