@@ -154,7 +154,10 @@ class Pool:
         if self.reason:
             self._fronts.tell(front, messages.pack_values(messages.APP_STATE, (self.index, self.reason)))
         for worker in self.workers.values():
-            if worker.pid == 0 or worker.state == "draining":
+            if worker.pid == 0:
+                continue
+            if worker.state == "draining":
+                worker.idle_fronts.add(front)  # it never hears of this worker, so nothing of its own runs there
                 continue
             front_ends, worker_ends = _front_pairs()
             worker.line.send(messages.pack_values(messages.NEW_FRONT, (front,), 2), worker_ends)
