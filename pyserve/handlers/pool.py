@@ -24,6 +24,8 @@ from pyserve.wire.codec import Head
 from pyserve.wire.scoreboard import Scoreboard
 
 STALE_HEARTBEAT_S = 0.05
+LOOK_AGAIN_S = 0.002
+"""How soon a front looks whether a worker that was busy for another front is free."""
 RETRY_AFTER = b"retry-after: 1\r\n"
 
 
@@ -128,6 +130,7 @@ class Pool:
         self._service = ServiceTime()
         self._ahead = 0
         self._stream = 0
+        self._is_looking = False
         self._is_recalling = False
 
     # Requests come in.
@@ -150,6 +153,7 @@ class Pool:
             return
         call.deadline = monotonic() + self._queue_timeout_s
         self.queue.append(call)
+        self._look_again_soon()
 
     def forget(self, call: AppCall) -> None:
         """The client of a waiting call has left."""
@@ -207,10 +211,22 @@ class Pool:
         while queue:
             worker = self._pick()
             if worker is None:
+                self._look_again_soon()
                 return
             call = queue.popleft()
             if not call.exchange.over:
                 self._dispatch(call, worker)
+
+    def _look_again_soon(self) -> None:
+        """Another front says nothing when its request ends, so who waits for one of those has to look."""
+        if not self._is_looking and any(seat.is_open and seat.elsewhere for seat in self._seats):
+            self._is_looking = True
+            self._timers.call_later(LOOK_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._is_looking = False
+        if self.queue:
+            self.pump()
 
     def _recall(self) -> None:
         """Ask back what waits behind something slow.

@@ -491,6 +491,19 @@ def test_several_fronts_count_each_others_requests() -> None:
     assert table.board.slot(0, 1, IN_FLIGHT) == 0
 
 
+def test_who_waits_for_another_front_s_request_looks_again_until_it_has_ended() -> None:
+    table = Table(fronts=2)
+    table.board.set_slot(1, 1, IN_FLIGHT, 1)
+    waiting = table.ask()
+    table.timers.fire()
+    assert table.streams() == []
+    table.board.set_slot(1, 1, IN_FLIGHT, 0)
+    table.timers.fire()
+    table.answer(table.streams()[0])
+    assert waiting.status == 200
+    assert table.timers.due == [], "nobody waits, so nobody looks"
+
+
 def test_a_failed_application_is_500_with_its_traceback_for_the_log_only() -> None:
     table = Table()
     exchange = table.ask()
