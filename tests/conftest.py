@@ -12,6 +12,7 @@ from tests.support import tools
 from tests.support.site import Site, StartSite
 
 HANGS_AFTER_S = 180
+LONG_ONES_HANG_AFTER_S = 600
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -30,7 +31,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         pytest.fail(f"still not done after {HANGS_AFTER_S} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(HANGS_AFTER_S)
+    signal.alarm(LONG_ONES_HANG_AFTER_S if pyfuncitem.get_closest_marker("long") else HANGS_AFTER_S)
     try:
         return (yield)
     finally:

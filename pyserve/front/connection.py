@@ -210,6 +210,8 @@ class Connection(asyncio.Protocol):
                         if reader.is_between_messages:
                             self._become_idle()
                             break
+                        self.phase = HEAD
+                        self.deadline = self.context.now + self.context.limits.head_timeout_s
                         self._hold_if_full()
                 else:
                     assert isinstance(event, Request)

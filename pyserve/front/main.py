@@ -76,6 +76,7 @@ class Front:
             received = []
             if self._is_started:
                 self._context.error_log.error(f"lost the master's channel: {error}")
+            self._loop.remove_reader(self._channel.fileno())
             self._channel.close()
         self.take(received)
         if self._channel.is_ended and not self._is_over:

@@ -25,6 +25,9 @@ from pyserve.wire.scoreboard import Scoreboard
 
 STALE_HEARTBEAT_S = 0.05
 LOOK_AGAIN_S = 0.002
+YIELD_S = 0.003
+"""Longer than it takes others to look."""
+TURN_S = 0.006
 """How soon a front looks whether a worker that was busy for another front is free."""
 RETRY_AFTER = b"retry-after: 1\r\n"
 
@@ -132,6 +135,8 @@ class Pool:
         self._stream = 0
         self._is_looking = False
         self._is_recalling = False
+        self._turn_ends = 0.0
+        self._yields_until = 0.0
 
     # Requests come in.
 
@@ -153,6 +158,8 @@ class Pool:
             return
         call.deadline = monotonic() + self._queue_timeout_s
         self.queue.append(call)
+        if self._is_shared:
+            self._board.set_app(self._front, self.index, QUEUED, len(self.queue))
         self._look_again_soon()
 
     def forget(self, call: AppCall) -> None:
@@ -169,6 +176,8 @@ class Pool:
                     self._front, seat.slot, IN_FLIGHT
                 )
         now = monotonic()
+        if now < self._yields_until:
+            return None
         worker = choose(self._seats, self._ahead, now)
         if (
             worker is not None
@@ -201,7 +210,7 @@ class Pool:
         if self._is_shared:
             self._board.set_slot(self._front, worker.slot, IN_FLIGHT, worker.outstanding)
         call.start(worker, stream)
-        if worker.outstanding > worker.slots and not self._is_recalling:
+        if worker.outstanding + worker.elsewhere > worker.slots and not self._is_recalling:
             self._is_recalling = True
             self._timers.call_later(RECALL_AFTER_S, self._recall)
 
@@ -214,12 +223,25 @@ class Pool:
                 self._look_again_soon()
                 return
             call = queue.popleft()
+            if self._is_shared:
+                self._board.set_app(self._front, self.index, QUEUED, len(queue))
             if not call.exchange.over:
                 self._dispatch(call, worker)
 
+    def _give_way(self, now: float) -> None:
+        """Let other fronts have a turn, if requests wait there too: who was just served sees a free worker first."""
+        if self._board.app_total(self.index, QUEUED) > len(self.queue):
+            if now >= self._turn_ends:
+                self._yields_until = now + YIELD_S
+                self._turn_ends = self._yields_until + TURN_S
+        else:
+            self._turn_ends = now + TURN_S
+
     def _look_again_soon(self) -> None:
         """Another front says nothing when its request ends, so who waits for one of those has to look."""
-        if not self._is_looking and any(seat.is_open and seat.elsewhere for seat in self._seats):
+        if not self._is_looking and (
+            self._yields_until or any(seat.is_open and seat.elsewhere for seat in self._seats)
+        ):
             self._is_looking = True
             self._timers.call_later(LOOK_AGAIN_S, self._look_again)
 
@@ -236,9 +258,9 @@ class Pool:
         now = monotonic()
         self._is_recalling = False
         for worker in self._seats:
-            if worker.outstanding > worker.slots:
+            if worker.outstanding + worker.elsewhere > worker.slots and worker.outstanding:
                 if now - worker.last_progress >= RECALL_AFTER_S:
-                    for call in reversed(list(worker.streams.values())[worker.slots :]):
+                    for call in reversed(list(worker.streams.values())[max(0, worker.slots - worker.elsewhere) :]):
                         if not call.is_recalled:
                             call.is_recalled = True
                             worker.channel.send_control(frames.frame(frames.RECALL, call.stream))
@@ -283,6 +305,8 @@ class Pool:
                 elif kind in (frames.BUSY, frames.RECALLED) and (call.can_move(False) or call.exchange.over):
                     del streams[stream]
                     worker.outstanding -= 1
+                    if self._is_shared:
+                        self._board.set_slot(self._front, worker.slot, IN_FLIGHT, worker.outstanding)
                     call.take_back()
                     self._requeue(call)
                 else:
@@ -302,6 +326,8 @@ class Pool:
             if worker.is_draining:
                 self._tell_idle(worker)
         if self.queue:
+            if self._is_shared and ended:
+                self._give_way(monotonic())
             self.pump()
 
     def _measure(self, worker: Worker, now: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pyserve.handlers.app import AppHandler, wire_head
 from pyserve.handlers.pool import Pool, Worker
 from pyserve.wire import frames
-from pyserve.wire.board import IN_FLIGHT, Board
+from pyserve.wire.board import IN_FLIGHT, QUEUED, Board
 from pyserve.wire.codec import COMPLETE, HAS_BODY, pack_answer, unpack_request
 from pyserve.wire.scoreboard import PAGE_BYTES, Scoreboard
 from tests.support.exchanges import FakeExchange, make_request
@@ -511,3 +511,25 @@ def test_a_failed_application_is_500_with_its_traceback_for_the_log_only() -> No
     table.pool.frames_received(table.worker(), [(frames.FAILED, stream, b"Traceback: boom")])
     assert exchange.status == 500
     assert "boom" in exchange.reason
+
+
+def test_a_front_that_was_just_served_lets_the_others_have_a_turn() -> None:
+    table = Table(fronts=2)
+    running, waiting = table.ask("/1"), table.ask("/2")
+    table.board.set_app(1, 0, QUEUED, 3)
+    (stream,) = table.streams()
+    table.answer(stream)
+    assert running.over
+    assert table.streams() == [], "somebody else waits too"
+    table.pool._yields_until = 0.5
+    table.timers.fire()
+    table.answer(table.streams()[0])
+    assert waiting.status == 200
+
+
+def test_a_front_whose_requests_alone_wait_goes_on_at_once() -> None:
+    table = Table(fronts=2)
+    table.ask("/1")
+    table.ask("/2")
+    table.answer(table.streams()[0])
+    assert len(table.streams()) == 1

@@ -50,6 +50,15 @@ def test_pipelined_requests_are_answered_in_order(site: Site) -> None:
     assert answers[4].text == "other"
 
 
+@pytest.mark.parametrize("host", ["fixed", "file", "w", "a"])
+def test_what_is_no_request_behind_a_good_one_is_refused_after_its_answer(site: Site, host: str) -> None:
+    path = {"file": "/pattern.py", "fixed": "/"}.get(host, "/hello")
+    with site.connect() as client:
+        client.send(request(path, host) + b"BAD\r\n\r\n")
+        assert client.read_response().status == 200
+        assert client.read_response().status == 400
+
+
 def test_a_pipeline_of_bodies_does_not_mix_them(site: Site) -> None:
     bodies = [bytes([65 + number]) * (number * 7000) for number in range(1, 8)]
     with site.connect() as client:

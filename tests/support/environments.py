@@ -37,6 +37,28 @@ def frameworks(python: str) -> Path:
     return folder
 
 
+def pyserve_itself(python: str) -> Path:
+    """Return an interpreter like ``python3.13`` with this checkout of pyserve and what its tests need installed."""
+    import tomllib
+
+    interpreter = tools.find(python)
+    assert interpreter, "the test has to say that it needs this interpreter"
+    root = CACHE.parents[1]
+    metadata = (root / "pyproject.toml").read_bytes()
+    key = hashlib.sha256(metadata + os.path.realpath(interpreter).encode() + bytes(root)).hexdigest()[:8]
+    folder = CACHE / f"pyserve-{python}-{key}"
+    own = folder / "bin/python"
+    done = folder / "complete"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        _run([interpreter, "-m", "venv", str(folder)], "a virtual environment could not be made")
+        pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        group = tomllib.loads(metadata.decode())["dependency-groups"]["test"]
+        _run([*pip, "--editable", str(root), *group], "pyserve and what its tests need could not be installed")
+        done.touch()
+    return own
+
+
 def swagger_ui() -> Path:
     """Return the folder of npm's swagger-ui-dist, which ``/docs`` of FastAPI loads."""
     npm = tools.find("npm")
