@@ -71,19 +71,7 @@ def _has_problem(loaded: Loaded, app: App) -> bool:
 
 def try_import(app: App, config: Config) -> Trial:
     """Import one application as its workers would: same interpreter, folder, environment, and time at most."""
-    spec = {
-        "name": app.name,
-        "module": app.module,
-        "attribute": app.attribute,
-        "type": app.type,
-        "factory": app.factory,
-        "root": app.root,
-        "threads": app.threads,
-        "concurrency": app.concurrency,
-        "preload": app.preload,
-        "fronts": config.server.fronts,
-        "grace_s": config.server.graceful_timeout_s,
-    }
+    spec = app.spec(config.server)
     env = {**os.environ, **dict(app.env)}
     env.pop("__PYVENV_LAUNCHER__", None)  # macOS: would make every interpreter take itself for ours
     # Files, not pipes: something that the import left running would keep a pipe open.

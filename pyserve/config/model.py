@@ -100,6 +100,22 @@ class App(NamedTuple):
     """Not empty: a value that it refers to is missing (a secret's file, a variable). It can't be started as it is meant
     to be, so it is not started at all, and this is the reason to show."""
 
+    def spec(self, server: Server) -> dict[str, object]:
+        """Return what the application's own interpreter has to know: plain values, the first message to a template."""
+        return {
+            "name": self.name,
+            "module": self.module,
+            "attribute": self.attribute,
+            "type": self.type,
+            "factory": self.factory,
+            "root": self.root,
+            "threads": self.threads,
+            "concurrency": self.concurrency,
+            "preload": self.preload,
+            "fronts": server.fronts,
+            "grace_s": server.graceful_timeout_s,
+        }
+
     def __repr__(self) -> str:
         return f"App({', '.join(f'{name}={value!r}' for name, value in self._asdict().items() if name != 'env')})"
 

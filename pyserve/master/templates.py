@@ -95,20 +95,7 @@ class TemplateKeeper:
         template.line.send(messages.pack_values(messages.SPEC, (self._spec(),)))
 
     def _spec(self) -> dict[str, object]:
-        app, server = self._app, self._resources.config.server
-        return {
-            "name": app.name,
-            "module": app.module,
-            "attribute": app.attribute,
-            "type": app.type,
-            "factory": app.factory,
-            "root": app.root,
-            "threads": app.threads,
-            "concurrency": app.concurrency,
-            "preload": self._preload,
-            "fronts": server.fronts,
-            "grace_s": server.graceful_timeout_s,
-        }
+        return self._app.spec(self._resources.config.server) | {"preload": self._preload}
 
     def _missing(self, error: Exception) -> str:
         """Return why the interpreter could not be started; in the words of the config's check if that saw it."""
