@@ -220,6 +220,10 @@ class Connection(asyncio.Protocol):
                     break
         except RequestError as error:
             self._refuse(error)
+        except Exception:
+            # Our own bug: this connection is cut, the front serves on.
+            self.context.incident(f"internal error\n{traceback.format_exc()}")
+            self.abort()
         finally:
             self._is_advancing = False
 
@@ -357,6 +361,10 @@ class Connection(asyncio.Protocol):
                 self.abort()
             else:
                 self._linger()
+
+    def expect_body(self) -> None:
+        """From now on it is the client that is slow with the body."""
+        self.deadline = self.context.now + self.context.limits.body_timeout_s
 
     def pause_body(self) -> None:
         self._pause_reading()
@@ -527,7 +535,11 @@ class Connection(asyncio.Protocol):
                 self._close()
         elif phase in (RUN, CLOSING):
             self._check_progress(now)
-        elif phase == BODY and self.exchange is not None and self.exchange.body_is_paused:
+        elif (
+            phase == BODY
+            and self.exchange is not None
+            and (self.exchange.body_is_paused or self.exchange.waits_for_continue)
+        ):
             self._check_progress(now)  # it is not the client that is slow with the body
         elif phase == LINGER and self.transport.get_write_buffer_size():
             self._check_progress(now)

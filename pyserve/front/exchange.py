@@ -75,6 +75,7 @@ class Exchange:
             self.waits_for_continue = False
             if not self.body_is_read and not self.status:
                 self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.connection.expect_body()
 
     def pause_body(self) -> None:
         if self.over:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import socket
+import traceback
 from collections.abc import Callable
 from typing import cast
 
@@ -115,8 +116,14 @@ class WorkerLink:
             self._page.close()
 
     def _on_frames(self, frames: list[tuple[int, int, bytes]]) -> None:
-        if self._worker is not None:
-            self._pool.frames_received(self._worker, frames)
+        worker = self._worker
+        if worker is None:
+            return
+        try:
+            self._pool.frames_received(worker, frames)
+        except Exception:
+            # Our own bug: a transport would close this channel and leave a worker that nobody uses and nobody replaces.
+            self._pool.break_off(worker, f"internal error\n{traceback.format_exc()}")
 
     def _on_data_end(self, why: str) -> None:
         worker = self._worker

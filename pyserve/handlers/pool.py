@@ -431,9 +431,9 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """Called every 250 ms: what waited or ran too long, and the figures that others read."""
-        queue = self.queue
-        while queue and (queue[0].exchange.over or now >= queue[0].deadline):
-            call = queue.popleft()
+        # All of it: one that came back to the head of the queue has a later deadline than those behind it.
+        for call in [call for call in self.queue if now >= call.deadline]:
+            self.forget(call)
             call.exchange.fail(503, f"app {self.name}: no worker was free in time", RETRY_AFTER)
         for worker in self._seats:
             for call in worker.streams.values():
@@ -441,7 +441,7 @@ class Pool:
                     self._expire(worker, call, now)
             if worker.is_draining:
                 self._tell_idle(worker)
-        if queue:
+        if self.queue:
             self.pump()
 
     def publish(self) -> None:

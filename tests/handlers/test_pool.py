@@ -533,3 +533,13 @@ def test_a_front_whose_requests_alone_wait_goes_on_at_once() -> None:
     table.ask("/2")
     table.answer(table.streams()[0])
     assert len(table.streams()) == 1
+
+
+def test_a_call_that_came_back_does_not_keep_others_from_expiring() -> None:
+    table = Table()
+    table.ask("/runs")
+    first, second = table.ask("/1"), table.ask("/2")
+    table.pool.queue[0].deadline += 1000
+    table.pool.sweep(table.pool.queue[1].deadline + 1)
+    assert not first.over
+    assert second.status == 503
