@@ -52,12 +52,12 @@ class Connection(asyncio.Protocol):
         "_is_paused",
         "_is_reading_paused",
         "_mark",
-        "_peer_blob",
         "_reader",
         "client",
         "context",
         "deadline",
         "exchange",
+        "known_peer",
         "must_close",
         "phase",
         "transport",
@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._is_held = False  # the next request waits until the client takes the answers before it
         self._has_eof = False
         self._dropped = 0
-        self._peer_blob = b""
+        self.known_peer = b""
 
     # What the event loop tells.
 
@@ -167,11 +167,10 @@ class Connection(asyncio.Protocol):
 
     # Reading.
 
-    @property
     def peer_blob(self) -> bytes:
-        if not self._peer_blob:
-            self._peer_blob = pack_peer(_peer(self.transport))
-        return self._peer_blob
+        """Make ``known_peer``: both ends of the connection, as applications see them."""
+        self.known_peer = pack_peer(_peer(self.transport))
+        return self.known_peer
 
     def _advance(self) -> None:
         """Take events from the reader until it needs more bytes or the exchange needs time."""

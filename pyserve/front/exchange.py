@@ -63,7 +63,7 @@ class Exchange:
 
     @property
     def peer_blob(self) -> bytes:
-        return self.connection.peer_blob
+        return self.connection.known_peer or self.connection.peer_blob()
 
     # The request's body.
 

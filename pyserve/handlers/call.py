@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pyserve.handlers.interface import Exchange
 from pyserve.handlers.spool import Spool
-from pyserve.http.response import is_clean_block
+from pyserve.http.response import is_clean_block, known_clean_blocks
 from pyserve.wire import frames
 from pyserve.wire.codec import COMPLETE, EXPECTS, HAS_BODY, pack_head, request_frame, unpack_answer
 from pyserve.wire.credit import ReceiveWindow, SendWindow
@@ -200,7 +200,7 @@ class AppCall:
         exchange = self.exchange
         if exchange.over:
             return is_whole
-        if not is_clean_block(block):
+        if block not in known_clean_blocks and not is_clean_block(block):
             raise frames.WireError(f"answer with unclean fields: {block[:200]!r}")
         if is_whole and (length == len(body) or (length < 0 and exchange.request.method != "HEAD")):
             exchange.send(status, block, body, flags)

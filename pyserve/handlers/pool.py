@@ -146,9 +146,10 @@ class Pool:
         Answer 503 if the queue is full or nobody will come.
         """
         if not self.queue:
-            worker = self._pick()
+            now = monotonic()
+            worker = self._pick(now)
             if worker is not None:
-                self._dispatch(call, worker)
+                self._dispatch(call, worker, now)
                 return
         if self.reason and not any(worker.is_open for worker in self._seats):
             call.exchange.fail(503, f"app {self.name} can't run: {self.reason}", RETRY_AFTER)
@@ -169,15 +170,14 @@ class Pool:
         except ValueError:
             pass
 
-    def _pick(self) -> Worker | None:
+    def _pick(self, now: float) -> Worker | None:
         if self._is_shared:
             for seat in self._seats:
                 seat.elsewhere = self._board.slot_total(seat.slot, IN_FLIGHT) - self._board.slot(
                     self._front, seat.slot, IN_FLIGHT
                 )
-        now = monotonic()
-        if now < self._yields_until:
-            return None
+            if now < self._yields_until:
+                return None
         worker = choose(self._seats, self._ahead, now)
         if (
             worker is not None
@@ -196,12 +196,11 @@ class Pool:
         ]
         return choose(awake, 0, now)
 
-    def _dispatch(self, call: AppCall, worker: Worker) -> None:
+    def _dispatch(self, call: AppCall, worker: Worker, now: float) -> None:
         if worker.interface == frames.WSGI and call.needs_gathering:
             call.gather()
             return
         stream = self._stream = (self._stream + 1) & 0xFFFFFFFF
-        now = monotonic()
         call.deadline = now + self._timeout_s
         if not worker.outstanding:
             worker.last_progress = now
@@ -217,8 +216,9 @@ class Pool:
     def pump(self) -> None:
         """Give waiting calls to whoever has room."""
         queue = self.queue
+        now = monotonic()
         while queue:
-            worker = self._pick()
+            worker = self._pick(now)
             if worker is None:
                 self._look_again_soon()
                 return
@@ -226,7 +226,7 @@ class Pool:
             if self._is_shared:
                 self._board.set_app(self._front, self.index, QUEUED, len(queue))
             if not call.exchange.over:
-                self._dispatch(call, worker)
+                self._dispatch(call, worker, now)
 
     def _give_way(self, now: float) -> None:
         """Let other fronts have a turn, if requests wait there too: who was just served sees a free worker first."""

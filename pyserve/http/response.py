@@ -98,19 +98,19 @@ _BLOCK = re.compile(
 )
 
 
-_clean_blocks: set[bytes] = set()
+known_clean_blocks: set[bytes] = set()
 
 
 def is_clean_block(block: bytes) -> bool:
     """May this block of ``name: value\\r\\n`` lines go to a client as it is (RFC 9110 §5)?"""
-    if block in _clean_blocks:
+    if block in known_clean_blocks:
         return True
     if _BLOCK.fullmatch(block) is None:
         return False
     if len(block) <= 512:
-        if len(_clean_blocks) >= 1024:
-            _clean_blocks.clear()  # LIMIT: bounded; a block is checked again in half a microsecond
-        _clean_blocks.add(block)
+        if len(known_clean_blocks) >= 1024:
+            known_clean_blocks.clear()  # LIMIT: bounded; a block is checked again in half a microsecond
+        known_clean_blocks.add(block)
     return True
 
 
