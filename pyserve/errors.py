@@ -14,7 +14,6 @@ class Fate(enum.Enum):
 
     KEEP = "keep"
     CLOSE_AFTER_RESPONSE = "close after response"
-    CLOSE_NOW = "close now"
 
 
 class PyserveError(Exception):
@@ -67,16 +66,6 @@ class RequestError(PyserveError):
         self.status = status
         self.reason = reason
         self.fate = fate
-
-
-class BackendError(PyserveError):
-    """Our other half's fault: the worker died (502), none was free (503), it took too long (504)."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.fate = Fate.KEEP
 
 
 class ApplicationError(PyserveError):

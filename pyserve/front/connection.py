@@ -2,7 +2,7 @@
 
 I/O: a transport of the event loop (D1: callbacks, no tasks) and, for files, ``sendfile`` on a duplicate of its
 descriptor. Holds one exchange at a time; what is pipelined behind it stays unread. Deadlines are only stored here;
-``deadlines`` sweeps them.
+the front sweeps them (D4).
 
 HOT: ``data_received`` to ``exchange_over`` is every request (benchmarks/hello_asgi.py, files_small.py).
 """

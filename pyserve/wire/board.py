@@ -15,7 +15,7 @@ import struct
 _U64 = struct.Struct("<Q")
 
 # Cells of a front.
-CONNECTIONS, ACCEPTED, REQUESTS, FRONT_PID = range(4)
+CONNECTIONS, REQUESTS = range(2)
 FRONT_CELLS = 8
 # Cells of a worker slot, in each front's column.
 IN_FLIGHT, SERVED = range(2)

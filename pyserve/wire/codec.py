@@ -7,7 +7,7 @@ lower-case ``name: value\\r\\n`` lines, checked by the front in one pass before 
 A request payload is two blobs: the *peer* blob is the same for every request of a connection and the *head* blob for
 every request with the same head, so the front can keep both ready.
 
-HOT: benchmarks/hello.py.
+HOT: benchmarks/hello_wsgi.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ _REQUEST = struct.Struct("<BH")
 _REQUEST_FRAME = struct.Struct("<IBIBH")  # a frame's header (see frames), then the fixed part of its payload
 _ANSWER = struct.Struct("<HBqI")
 _ANSWER_FRAME = struct.Struct("<IBIHBqI")
-ANSWER_FIXED_BYTES = _ANSWER.size  # 15
 
 # Flags of ANSWER.
 COMPLETE = 1  # the whole answer is in this frame

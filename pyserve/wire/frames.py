@@ -3,7 +3,7 @@
 Pure. A splitter turns received bytes into frames, whatever way they were cut; a frame that breaks the rules raises
 ``WireError``, and whoever reads it must give up on the other side (what a worker sends is hostile input).
 
-HOT: one splitter call per loop turn and channel handles every frame of that turn (benchmarks/hello.py).
+HOT: one splitter call per loop turn and channel handles every frame of that turn (benchmarks/hello_wsgi.py).
 """
 
 from __future__ import annotations

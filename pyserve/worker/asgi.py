@@ -4,7 +4,7 @@ I/O: the data sockets, through transports of the given loop. No signal handlers,
 runner works in a worker process and inside a caller's loop. The watcher's news come in by ``call_soon_threadsafe``,
 once per turn however many there are.
 
-HOT: benchmarks/hello.py.
+HOT: benchmarks/hello_asgi.py.
 """
 
 from __future__ import annotations
@@ -67,7 +67,6 @@ class AsgiRunner(Desk):
         self.tasks: dict[Any, asyncio.Task[None]] = {}
         self.running = 0  # streams met and not over
         self._transports: dict[Channel, asyncio.WriteTransport] = {}
-        self._dirty: list[Channel] = []
         self._beats = False
         self._news: deque[tuple[str, Any, Any]] = deque()
         self._has_news_due = False

@@ -4,7 +4,7 @@ I/O: none of its own; frames go to the runner's turn. Protects: exactly one end 
 the credit or the announced length, messages in the right order only. After the client left ``send`` does nothing, as
 applications expect from uvicorn.
 
-HOT: benchmarks/hello.py. The head is held until the first body message: a small whole answer is one frame.
+HOT: benchmarks/hello_asgi.py. The head is held until the first body message: a small whole answer is one frame.
 """
 
 from __future__ import annotations

@@ -88,11 +88,6 @@ class Channel:
             finally:
                 self.send_lock.release()
 
-    def close_both(self) -> None:
-        """For a forked grandchild: let go without a word."""
-        self.data.close()
-        self.control.close()
-
 
 class Desk:
     """What is known of every stream. Called from the thread that meets requests, those that run them, and the

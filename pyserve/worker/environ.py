@@ -6,7 +6,7 @@ of an environ are made once and copied. Everything in them is immutable or share
 A field name with an underscore never gets in: HTTP_X_FORWARDED_FOR must mean the field that the front checked.
 ``Proxy`` neither (httpoxy).
 
-HOT: benchmarks/hello.py.
+HOT: benchmarks/hello_wsgi.py.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Pure, with bounded memos: real applications send the same few headers again and 
 once is one look-up. The front checks the block once more and would give up on this worker: here it is an error of the
 application.
 
-HOT: benchmarks/hello.py.
+HOT: benchmarks/hello_wsgi.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Pure, with bounded memos: the peer blob is the same for a connection and the head blob for equal heads. Each scope is
 the application's own, with its own ``headers`` list and ``state``.
 
-HOT: benchmarks/hello.py.
+HOT: benchmarks/hello_asgi.py.
 """
 
 from __future__ import annotations

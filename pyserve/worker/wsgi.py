@@ -4,7 +4,7 @@ I/O: only through the channel (frames out) and the runner (waiting for credit). 
 stream, never a byte beyond the credit or the announced length, ``close()`` of the iterable in every case, and a worker
 that survives whatever the application does short of ending the process.
 
-HOT: benchmarks/hello.py. A list of one small block, which is what most applications return, is one frame.
+HOT: benchmarks/hello_wsgi.py. A list of one small block, which is what most applications return, is one frame.
 """
 
 from __future__ import annotations

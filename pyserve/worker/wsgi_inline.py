@@ -4,7 +4,7 @@ I/O: see ``wsgi_runner``. Finished answers may be kept while more requests are i
 write; never across a wait, never behind another front's request, never more than 64 KiB, never longer than 2 ms of
 other requests' work. What a slow call would delay, the watcher flushes when the front recalls what waits behind it.
 
-HOT: benchmarks/hello.py.
+HOT: benchmarks/hello_wsgi.py.
 """
 
 from __future__ import annotations
