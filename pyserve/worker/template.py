@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
             gc.collect()
             # Pages of the application stay shared as long as nobody writes to them, and the collector would (D14).
             gc.freeze()
-    worker = Template(master, spec, loaded).serve()
+    worker = Template(master, spec).serve()
     if worker is not None:
         sys.exit(worker.run(loaded))
 
@@ -110,12 +110,11 @@ def _start_afresh(name: str, fd: int, spec: dict[str, Any]) -> None:
 
 
 class Template:
-    """``loaded``: the application, if it could be loaded before the forks."""
+    """The poll loop of a template; ``serve`` returns in each worker that it forked."""
 
-    def __init__(self, master: socket.socket, spec: dict[str, Any], loaded: Loaded | None) -> None:
+    def __init__(self, master: socket.socket, spec: dict[str, Any]) -> None:
         self._master = master
         self._spec = spec
-        self._loaded = loaded
         self._splitter = messages.MessageSplitter()
         self._orders: deque[tuple[int, bytes, list[int]]] = deque()
         self._pids: dict[int, int] = {}  # worker by pid
