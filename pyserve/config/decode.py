@@ -21,11 +21,12 @@ from pyserve.config.units import check_unix_path, parse_listener
 
 _TOP = ("server", "log", "app", "site")
 _TOP_LATER = ("upstream",)
-_SERVER = ("http", "fronts", "user", "admin", "graceful_timeout", "parser", "loop", "limits")
-_SERVER_LATER = ("https", "status", "trusted_proxies")
+_SERVER = ("http", "fronts", "user", "admin", "graceful_timeout", "trusted_proxies", "parser", "loop", "limits")
+_SERVER_LATER = ("https", "status")
+_LISTENER = ("address", "proxy_protocol")
 _LIMITS = (
     *("head_timeout", "body_timeout", "write_timeout", "keepalive_timeout", "max_head", "max_headers", "max_body"),
-    *("max_connections", "response_spool", "spool_dir"),
+    *("min_rate", "max_connections", "response_spool", "spool_dir"),
 )
 _LOG = ("access", "error")
 _LOG_LATER = ("slow",)
@@ -152,6 +153,11 @@ def _server(
     scope = Scope(document, problems, resolve, needs_references=True)
     table = Table(values, ("server",), scope, _SERVER, _SERVER_LATER)
     http = _listeners(table)
+    trusted_proxies = _trusted_proxies(table)
+    for index, listener in enumerate(http):
+        if listener.proxy_protocol and not trusted_proxies:
+            place = ("http", index) if isinstance(table.values["http"], (list, tuple)) else ("http",)
+            table.problem("proxy_protocol needs trusted_proxies: without them no connection would be let in", *place)
     fronts = facts.cores if table.values.get("fronts") == "auto" else _fronts(table)
     user = str(table.text("user"))
     if user:
@@ -162,6 +168,7 @@ def _server(
         fronts=min(fronts, MAX_FRONTS),
         user=user,
         graceful_timeout_s=table.duration_s("graceful_timeout", 30.0, may_be_zero=True),
+        trusted_proxies=trusted_proxies,
         parser=cast(Literal["httptools", "h11"], table.choice("parser", "httptools", ("httptools", "h11"))),
         loop=cast(Literal["uvloop", "asyncio"], table.choice("loop", "uvloop", ("uvloop", "asyncio"))),
         limits=_limits(table, facts, expectations),
@@ -179,34 +186,70 @@ def _fronts(table: Table) -> int:
 def _listeners(table: Table) -> tuple[Listener, ...]:
     if "http" not in table:
         return (Listener("127.0.0.1", 8000),)
-    is_list = isinstance(table.values["http"], (list, tuple))
-    if is_list:
-        texts: list[tuple[tuple[str | int, ...], str]] = [
-            (("http", index), text) for index, text in table.texts("http", '[":80"]') or []
-        ]
-        if not table.values["http"]:
+    value = table.values["http"]
+    entries: list[tuple[tuple[str | int, ...], object]] = [(("http",), value)]
+    if isinstance(value, (list, tuple)):
+        entries = [(("http", index), entry) for index, entry in enumerate(value)]
+        if not entries:
             table.problem('expected at least one address, as "127.0.0.1:8000"', "http")
-    elif isinstance(table.values["http"], (str, Mapping)):
-        text = table.text("http")
-        texts = [(("http",), text)] if text else []
-    else:
-        table.wrong_type(table.values["http"], 'an address or a list of them, as "127.0.0.1:8000"', "http")
-        texts = []
+    elif not isinstance(value, (str, Mapping)):
+        table.wrong_type(value, 'an address or a list of them, as "127.0.0.1:8000"', "http")
+        return ()
     listeners: list[Listener] = []
-    for keys, text in texts:
-        try:
-            listener = parse_listener(str(text))
-            if listener.unix_path:
-                listener = Listener(unix_path=check_unix_path(table.scope.absolute(listener.unix_path)))
-        except ValueError as error:
-            table.problem(f"{error}, not {show(text)}", *keys)
+    for keys, entry in entries:
+        listener = _listener(table, keys, entry)
+        if listener is None:
             continue
         # Port 0 asks for a free port each time.
-        if listener in listeners and (listener.port or listener.unix_path):
-            table.problem(f"{show(text)} is in this list already", *keys)
+        if (listener.port or listener.unix_path) and any(listener[:3] == other[:3] for other in listeners):
+            table.problem(f"{show(str(listener))} is in this list already", *keys)
         else:
             listeners.append(listener)
     return tuple(listeners)
+
+
+def _listener(table: Table, keys: tuple[str | int, ...], entry: object) -> Listener | None:
+    """An address, or a table of it and what is special about it; None and a problem for anything else."""
+    has_proxy_protocol = False
+    if isinstance(entry, Mapping) and "address" in entry:
+        inner = Table(entry, (*table.path, *keys), table.scope, _LISTENER)
+        text = inner.text("address")
+        has_proxy_protocol = inner.flag("proxy_protocol", False)
+        keys = (*keys, "address")
+    else:
+        text = table.text_at(entry, keys, 'an address, as "127.0.0.1:8000"')
+    if not text:
+        return None
+    try:
+        listener = parse_listener(str(text))
+        if listener.unix_path:
+            listener = Listener(unix_path=check_unix_path(table.scope.absolute(listener.unix_path)))
+    except ValueError as error:
+        table.problem(f"{error}, not {show(text)}", *keys)
+        return None
+    return listener._replace(proxy_protocol=has_proxy_protocol)
+
+
+def _trusted_proxies(table: Table) -> tuple[str, ...]:
+    texts = table.texts("trusted_proxies", '["10.0.0.0/8"]') or []
+    if not texts:
+        return ()
+    import ipaddress  # 5 ms that most starts do not pay
+
+    found: list[str] = []
+    for index, text in texts:
+        if str(text) == "unix:":
+            found.append("unix:")
+            continue
+        try:
+            found.append(str(ipaddress.ip_network(str(text))))
+        except ValueError:
+            try:
+                near = f"; did you mean {show(str(ipaddress.ip_network(str(text), strict=False)))}?"
+            except ValueError:
+                near = ', as "10.0.0.0/8" or "192.0.2.7", or "unix:" for whoever connects over a Unix socket'
+            table.problem(f"expected an address or a network{near}", "trusted_proxies", index)
+    return tuple(found)
 
 
 def _admin(table: Table) -> str:
@@ -235,6 +278,7 @@ def _limits(server: Table, facts: Facts, expectations: list[Expectation]) -> Lim
         body_timeout_s=table.duration_s("body_timeout", 30.0),
         write_timeout_s=table.duration_s("write_timeout", 60.0),
         keepalive_timeout_s=table.duration_s("keepalive_timeout", 75.0, may_be_zero=True),
+        min_rate_bytes=table.size_bytes("min_rate", 500),
         max_head_bytes=table.size_bytes("max_head", 32 * 1024, 1024),
         max_headers=table.integer("max_headers", 100, 1, 10_000),
         max_body_bytes=table.size_bytes("max_body", 100 * 1024 * 1024),

@@ -20,6 +20,8 @@ class Listener(NamedTuple):
     host: str = ""
     port: int = 0
     unix_path: str = ""
+    proxy_protocol: bool = False
+    """Each connection begins with a PROXY protocol header, from a trusted proxy."""
 
     def __str__(self) -> str:
         if self.unix_path:
@@ -32,6 +34,9 @@ class Limits(NamedTuple):
     body_timeout_s: float = 30.0
     write_timeout_s: float = 60.0
     keepalive_timeout_s: float = 75.0
+    min_rate_bytes: int = 500
+    """A second: what a body has to bring, and a client to take of its answer, over each ``body_timeout`` or
+    ``write_timeout``; 0 = any progress is enough."""
     max_head_bytes: int = 32 * 1024
     max_headers: int = 100
     max_body_bytes: int = 100 * 1024 * 1024
@@ -69,6 +74,8 @@ class Server(NamedTuple):
     user: str = ""
     """Fronts drop to this user; "" = stay."""
     graceful_timeout_s: float = 30.0
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks as ``ipaddress`` reads them, and "unix:": whose word about the client is believed."""
     parser: Literal["httptools", "h11"] = "httptools"
     loop: Literal["uvloop", "asyncio"] = "uvloop"
     limits: Limits = Limits()

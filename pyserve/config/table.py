@@ -79,6 +79,10 @@ class Table:
             return default
         return self._text(self.values[key], (key,), "a string") or default
 
+    def text_at(self, value: object, keys: Path, expected: str) -> str:
+        """A value of a list, or one that may be several types: a string that is not empty, else ""."""
+        return self._text(value, keys, expected) or ""
+
     def integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self.values.get(key, default)
         if type(value) is not int:

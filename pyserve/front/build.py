@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pyserve.config import model
 from pyserve.errors import MisuseError
 from pyserve.handlers.app import AppHandler, wire_head
@@ -15,6 +17,9 @@ from pyserve.http.head import FieldParser
 from pyserve.routing.router import Router
 from pyserve.wire.board import Board
 
+if TYPE_CHECKING:
+    from pyserve.http.forwarded import TrustedProxies
+
 
 def build_parser(name: str) -> FieldParser:
     """Only the parser that is asked for is imported."""
@@ -23,6 +28,15 @@ def build_parser(name: str) -> FieldParser:
     else:
         from pyserve.http.h1_httptools import parse_fields
     return parse_fields
+
+
+def build_proxies(config: model.Config) -> TrustedProxies | None:
+    """Imported only where there are any: reading addresses takes 5 ms to import."""
+    if not config.server.trusted_proxies:
+        return None
+    from pyserve.http.forwarded import TrustedProxies
+
+    return TrustedProxies(config.server.trusted_proxies)
 
 
 def build_pools(config: model.Config, front: int, board: Board, timers: Timers, reports: Reports) -> list[Pool]:

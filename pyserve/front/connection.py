@@ -15,29 +15,32 @@ import socket
 import struct
 import traceback
 from time import monotonic
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pyserve.errors import Fate, RequestError
 from pyserve.front.context import Context
-from pyserve.front.exchange import Exchange
+from pyserve.front.exchange import DROP_BODY_BYTES, Exchange
 from pyserve.front.file_output import FileOutput
 from pyserve.front.repeat import Repeat
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
+from pyserve.http.target import split_authority
+from pyserve.net.outgoing import unacknowledged_bytes
 from pyserve.wire.codec import Peer, pack_peer
+
+if TYPE_CHECKING:
+    from pyserve.http.forwarded import Forwarded
 
 # Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest.
 IDLE, HEAD, BODY, RUN, LINGER, CLOSING = range(6)
 
 HIGH_WATER = 64 * 1024
 MAX_PIPELINED_BYTES = 64 * 1024
-DROP_BODY_BYTES = 256 * 1024
-"""After an early answer.
-
-How much of the unread body is read on, so that the client sees the answer and not a reset.
-"""
 LINGER_S = 2.0
+LINGER_MOST_S = 10.0
+"""A client that goes on sending is read so long after the last answer: who uploads a gigabyte before it looks for an
+answer finds one, not a reset (RFC 9112 §9.6)."""
 FILES_IDLE_S = 1.0
 """So long an idle connection keeps the duplicate of its socket."""
 
@@ -46,17 +49,23 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_dropped",
         "_files",
+        "_given",
         "_has_eof",
         "_is_advancing",
         "_is_held",
         "_is_paused",
         "_is_reading_paused",
+        "_linger_ends",
         "_mark",
+        "_rate_due",
+        "_rate_left",
         "_reader",
+        "_taken_by",
         "client",
         "context",
         "deadline",
         "exchange",
+        "heads",
         "known_peer",
         "must_close",
         "phase",
@@ -64,15 +73,22 @@ class Connection(asyncio.Protocol):
         "written",
     )
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, given: Peer | None = None) -> None:
+        """``given``: both ends as a PROXY protocol header named them, in place of the socket's own."""
         self.context = context
+        self.heads = context.heads
+        self._given = given
         self.exchange: Exchange | None = None
         self.must_close = False
         self.client = b"-"
         self.phase = HEAD
         self.deadline = context.now + context.limits.head_timeout_s
         self.written = 0  # bytes given to the transport or taken by the kernel
-        self._mark = 0  # how many of them were gone at the last sweep
+        self._mark = -1  # how many of them the client had taken when ``_taken_by`` was set; -1: nothing waits for it
+        self._taken_by = 0.0
+        self._rate_left = 0  # of a body: so many bytes have to come until ``_rate_due``
+        self._rate_due = 0.0
+        self._linger_ends = 0.0
         self._reader: Reader | None = None
         self._files: FileOutput | None = None
         self._is_paused = False
@@ -88,18 +104,21 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by class
         context = self.context
-        if len(context.connections) >= context.limits.max_connections:
-            self.transport.abort()
-            return
-        context.connections.add(self)
+        context.add(self)
         if context.is_draining:  # the kernel had accepted it before
             self.drain()
-        name = transport.get_extra_info("peername")
-        if isinstance(name, tuple):
-            self.client = name[0].encode()
+        if self._given is not None:
+            name: object = self._given.client
+        else:
+            name = transport.get_extra_info("peername")
+        address = name[0] if isinstance(name, tuple) else None
+        if address is not None:
+            self.client = address.encode()
+        if context.proxies is not None and context.proxies.trust(address):
+            self.heads = context.trusted_heads
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.context.connections.discard(self)
+        self.context.forget(self)
         self._close_files()
         self._reader = None
         exchange, self.exchange = self.exchange, None
@@ -108,12 +127,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.phase >= LINGER:
-            self._drop(len(data))
+            self.deadline = min(self.context.now + LINGER_S, self._linger_ends)
             return
         if self._reader is None:
             if self.exchange is None:
                 context = self.context
-                request = context.heads.get(data)
+                request = self.heads.known.get(data)
                 if request is not None:
                     repeat = request.repeat
                     if repeat is not None and repeat.until > context.now and not self.must_close:  # type: ignore[attr-defined]
@@ -124,7 +143,7 @@ class Connection(asyncio.Protocol):
                 if data[-4:] == b"\r\n\r\n" and data.find(b"\r\n\r\n") == len(data) - 4 and self._begin_whole(data):
                     return
             context = self.context
-            self._reader = Reader(context.read_head, context.limits.max_head_bytes, context.limits.max_headers)
+            self._reader = Reader(self.heads.read, context.limits.max_head_bytes, context.limits.max_headers)
             if self.exchange is not None:
                 self._reader.skip_message()  # the one that came from the memo has no body
         self._reader.receive_data(data)
@@ -167,10 +186,28 @@ class Connection(asyncio.Protocol):
 
     # Reading.
 
+    @property
+    def body_left(self) -> int:
+        """Bytes of the current body that have not come yet; 0 where nobody knows (chunked)."""
+        return self._reader.body_left if self._reader is not None else 0
+
     def peer_blob(self) -> bytes:
         """Make ``known_peer``: both ends of the connection, as applications see them."""
-        self.known_peer = pack_peer(_peer(self.transport))
+        self.known_peer = pack_peer(self._peer())
         return self.known_peer
+
+    def _peer(self) -> Peer:
+        return self._given or _peer(self.transport)
+
+    def forwarded_peer(self, forwarded: Forwarded) -> bytes:
+        """Both ends as trusted proxies name them; what they don't say is as it is on this connection."""
+        client, server, scheme = self._peer()
+        scheme = forwarded.scheme or scheme
+        if forwarded.authority is not None:
+            server = split_authority(forwarded.authority.decode("ascii"), scheme)
+        if forwarded.port:
+            server = (server[0], forwarded.port)
+        return pack_peer(Peer(forwarded.client or client, server, scheme))
 
     def _advance(self) -> None:
         """Take events from the reader until it needs more bytes or the exchange needs time."""
@@ -193,6 +230,7 @@ class Connection(asyncio.Protocol):
                 if isinstance(event, bytes):
                     if exchange is not None:
                         self.deadline = self.context.now + self.context.limits.body_timeout_s
+                        self._rate_left -= len(event)
                         exchange.waits_for_continue = False
                         if exchange.receiver is not None:
                             exchange.receiver.body_data(event)
@@ -242,7 +280,7 @@ class Connection(asyncio.Protocol):
         if len(data) > context.limits.max_head_bytes or data[0] == 13:
             return False
         try:
-            request = context.read_head(data)
+            request = self.heads.read(data)
         except RequestError as error:
             self._refuse(error)
             return True
@@ -302,7 +340,7 @@ class Connection(asyncio.Protocol):
         has_body = request.has_body
         if has_body:
             self.phase = BODY
-            self.deadline = context.now + context.limits.body_timeout_s
+            self._await_body()
         else:
             self.phase = RUN
             exchange.body_is_read = self._reader is None
@@ -334,6 +372,7 @@ class Connection(asyncio.Protocol):
             exchange.will_close = True
             receiver = exchange.receiver
             exchange.receiver = None
+            self.context.refused(self.client, error)
             exchange.fail(error.status, error.reason)
             if receiver is not None:
                 receiver.client_gone()
@@ -349,21 +388,24 @@ class Connection(asyncio.Protocol):
         )
         if context.log_line is not None:
             context.log(context.log_line(self.client, None, error.status, len(body), 0.0))
-        context.error_log.debug(f"refused {self.client.decode()}: {error.status} {error.reason}")
+        context.refused(self.client, error)
         self._linger()
 
     def _drop(self, count: int) -> None:
-        """Count bytes that nobody wants; past the limit the connection ends."""
+        """Count bytes of a body whose request was answered long ago; past the limit the connection ends."""
         self._dropped += count
         if self._dropped > DROP_BODY_BYTES:
-            if self.phase >= LINGER:
-                self.abort()
-            else:
-                self._linger()
+            self._linger()
+
+    def _await_body(self) -> None:
+        """From now on it is the client that is slow with the body: a piece in time, and enough of them (F2)."""
+        limits = self.context.limits
+        self.deadline = self._rate_due = self.context.now + limits.body_timeout_s
+        self._rate_left = int(limits.min_rate_bytes * limits.body_timeout_s)
 
     def expect_body(self) -> None:
-        """From now on it is the client that is slow with the body."""
-        self.deadline = self.context.now + self.context.limits.body_timeout_s
+        """The client was told to go on."""
+        self._await_body()
 
     def pause_body(self) -> None:
         self._pause_reading()
@@ -371,7 +413,7 @@ class Connection(asyncio.Protocol):
     def resume_body(self) -> None:
         self._resume_reading()
         if self.phase == BODY:
-            self.deadline = self.context.now + self.context.limits.body_timeout_s
+            self._await_body()
         self._advance()
 
     def _pause_reading(self) -> None:
@@ -431,13 +473,9 @@ class Connection(asyncio.Protocol):
             self._become_idle()
             return
         if not exchange.body_is_read:
-            if exchange.waits_for_continue:
-                # Nobody can know whether the client will send the body now: the next bytes could be either.
-                self._linger()
-                return
             self._dropped = 0
             self.phase = BODY
-            self.deadline = self.context.now + self.context.limits.body_timeout_s
+            self._await_body()
             self._resume_reading()
             self._advance()
             return
@@ -494,7 +532,7 @@ class Connection(asyncio.Protocol):
         """Tell the client that nothing more comes, read on for a moment, so that it sees the answer (RFC 9112 §9.6)."""
         self.phase = LINGER
         self.deadline = self.context.now + LINGER_S
-        self._dropped = 0
+        self._linger_ends = self.context.now + LINGER_MOST_S
         self._resume_reading()
         if self._has_eof or self.transport.is_closing():
             self._close()
@@ -542,6 +580,8 @@ class Connection(asyncio.Protocol):
             self._check_progress(now)  # it is not the client that is slow with the body
         elif phase == LINGER and self.transport.get_write_buffer_size():
             self._check_progress(now)
+        elif phase == BODY and self.exchange is not None and now >= self._rate_due and now < self.deadline:
+            self._check_rate(now)
         elif now < self.deadline:
             pass
         elif phase == HEAD:
@@ -554,15 +594,42 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
+    def _check_rate(self, now: float) -> None:
+        """Refuse a body that drips: every ``body_timeout`` has to bring its ``min_rate`` of bytes."""
+        if self._rate_left > 0:
+            self._refuse(RequestError(408, "the body came too slowly"))
+            return
+        limits = self.context.limits
+        self._rate_due = now + limits.body_timeout_s
+        self._rate_left = int(limits.min_rate_bytes * limits.body_timeout_s)
+
     def _check_progress(self, now: float) -> None:
-        """Cut a client that has taken nothing for ``write_timeout``."""
+        """Cut a client that takes its answer too slowly: every ``write_timeout`` has to see its ``min_rate`` go.
+
+        Looked at only while something waits here: what the kernel has taken costs us nothing.
+        """
         unsent = self.transport.get_write_buffer_size()
-        gone = self.written - unsent
-        if gone != self._mark or (not unsent and not self.has_file_pending):
-            self._mark = gone
-            self.deadline = now + self.context.limits.write_timeout_s
-        elif now >= self.deadline:
+        if not unsent and not self.has_file_pending:
+            self._mark = -1
+            return
+        if self._mark >= 0 and now < self._taken_by:
+            return
+        own = self.transport.get_extra_info("socket")
+        taken = self.written - unsent - (0 if own is None else unacknowledged_bytes(own.fileno()))
+        limits = self.context.limits
+        if self._mark >= 0 and taken - self._mark < max(1, int(limits.min_rate_bytes * limits.write_timeout_s)):
             self.abort()
+            return
+        self._mark = taken
+        self._taken_by = now + limits.write_timeout_s
+
+    @property
+    def is_sheddable(self) -> bool:
+        """Idle between two requests, with nothing on its way in either direction: closing it loses nothing."""
+        return self.phase == IDLE and not self.transport.get_write_buffer_size()
+
+    def close_idle(self) -> None:
+        self._close()
 
     def drain(self) -> None:
         """Finish what runs and take nothing new; an idle client gets a moment for a request already on its way."""

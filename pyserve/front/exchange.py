@@ -21,6 +21,8 @@ from pyserve.wire.codec import CLOSE
 if TYPE_CHECKING:
     from pyserve.front.connection import Connection
 
+DROP_BODY_BYTES = 256 * 1024
+"""After an early answer: so much of the unread body is read on for the sake of the connection; beyond, it is closed."""
 CLIENT_LEFT = 499
 """In the log only, as nginx writes it: the client left before it had an answer."""
 
@@ -63,7 +65,18 @@ class Exchange:
 
     @property
     def peer_blob(self) -> bytes:
+        forwarded = self.request.forwarded
+        if forwarded is not None:
+            return self.connection.forwarded_peer(forwarded)
         return self.connection.known_peer or self.connection.peer_blob()
+
+    @property
+    def client(self) -> bytes:
+        """Whose request it is, for the log."""
+        forwarded = self.request.forwarded
+        if forwarded is not None and forwarded.client is not None:
+            return forwarded.client[0].encode()
+        return self.connection.client
 
     # The request's body.
 
@@ -96,7 +109,13 @@ class Exchange:
         connection = self.connection
         request = self.request
         self.status = status
-        if request.keep_alive and request.version == "1.1" and not (flags & CLOSE or connection.must_close):
+        if request.has_body and not self.body_is_read:
+            self._decide_rest()
+        if (
+            request.keep_alive
+            and request.version == "1.1"
+            and not (flags & CLOSE or self.will_close or connection.must_close)
+        ):
             length = len(body)
             last = end_of_head(length)
             if status == 304 or status == 204:
@@ -118,10 +137,20 @@ class Exchange:
         self._close_books()
         connection.exchange_over(self)
 
+    def _decide_rest(self) -> None:
+        """An answer before the end of the body: say at once if the connection is not going to outlive it.
+
+        Nobody can know whether a client that was never told to go on sends its body now: what comes could be either.
+        """
+        if self.waits_for_continue or self.connection.body_left > DROP_BODY_BYTES:
+            self.will_close = True
+
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
         if self.over:
             return
         self.status = status
+        if self.request.has_body and not self.body_is_read:
+            self._decide_rest()
         self._is_chunked = False
         self._left = length if length is not None else -1
         if self.request.method == "HEAD" or has_no_body(status):
@@ -295,7 +324,7 @@ class Exchange:
         if context.log_line is not None:
             context.log(
                 context.log_line(
-                    connection.client,
+                    connection.client if self.request.forwarded is None else self.client,
                     self.request,
                     self.status or CLIENT_LEFT,
                     self.sent_bytes,

@@ -8,6 +8,7 @@ the same object on the caller's loop.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import mmap
 import os
@@ -19,14 +20,16 @@ import time
 import traceback
 from collections.abc import Callable
 
-from pyserve.config.model import Config
+from pyserve.config.model import Config, Listener
 from pyserve.front import build, status
+from pyserve.front.accepting import Acceptor
 from pyserve.front.connection import Connection
 from pyserve.front.context import Context
 from pyserve.front.workers import WorkerLink
 from pyserve.handlers.file_cache import FileCache
 from pyserve.handlers.pool import Pool, Worker
 from pyserve.net.channels import Message, MessageChannel
+from pyserve.net.open_files import allow_open_files
 from pyserve.observe.access_log import FORMATS
 from pyserve.observe.error_log import ErrorLog
 from pyserve.observe.sink import LineSink
@@ -36,7 +39,6 @@ from pyserve.wire.board import Board
 from pyserve.wire.frames import WireError
 
 SWEEP_S = 0.25
-BACKLOG = 2048
 
 
 class Front:
@@ -60,7 +62,7 @@ class Front:
         self._is_started = False
         self._deadline: float | None = None
         self._backlog: list[Message] = []
-        self._servers: list[asyncio.Server] = []
+        self._acceptor: Acceptor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: dict[int, tuple[int, WorkerLink]] = {}
         self.addresses: list[tuple[str, int] | str] = []
@@ -171,9 +173,9 @@ class Front:
             error_log,
             FORMATS[access.format]() if access is not None else None,
             sink,
+            build.build_proxies(config),
         )
-        for fd in listener_fds:
-            await self._listen(socket.socket(fileno=fd))
+        await self._listen([socket.socket(fileno=fd) for fd in listener_fds])
         self._is_started = True
         self._tick = 0
         self._sweep()
@@ -181,16 +183,19 @@ class Front:
         self._say(messages.pack_bytes(messages.FRONT_READY))
         self._take_messages()
 
-    async def _listen(self, listener: socket.socket) -> None:
-        listener.setblocking(False)
+    async def _listen(self, listeners: list[socket.socket]) -> None:
         context = self._context
-        if listener.family == socket.AF_UNIX:
-            self.addresses.append(os.fsdecode(listener.getsockname()))
-            server = await self._loop.create_unix_server(lambda: Connection(context), sock=listener, backlog=BACKLOG)
-        else:
-            self.addresses.append(listener.getsockname()[:2])
-            server = await self._loop.create_server(lambda: Connection(context), sock=listener, backlog=BACKLOG)
-        self._servers.append(server)
+        doors: list[tuple[socket.socket, Callable[[], asyncio.Protocol]]] = []
+        for listener, configured in zip(listeners, self._config.server.http, strict=True):
+            listener.setblocking(False)
+            is_unix = listener.family == socket.AF_UNIX
+            self.addresses.append(os.fsdecode(listener.getsockname()) if is_unix else listener.getsockname()[:2])
+            doors.append((listener, functools.partial(_protocol_of(configured), context)))
+        self._acceptor = context.acceptor = Acceptor(self._loop, context, doors, self._other_descriptors)
+        await self._acceptor.open()
+
+    def _other_descriptors(self) -> int:
+        return 2 * len(self._links) + self._files.max_open
 
     def _add_worker(self, pool: Pool, number: int, slot: int, pid: int, descriptors: list[int]) -> None:
         """Known at once: the next message of the same read may be that it drains, or is gone."""
@@ -222,6 +227,8 @@ class Front:
             connection.sweep(now)
         for pool in self._pools:
             pool.sweep(now)
+        if self._acceptor is not None:
+            self._acceptor.sweep()
         self._publish()
         if self._deadline is not None and (not context.connections or now >= self._deadline):
             self._end()
@@ -278,8 +285,9 @@ class Front:
         if self._deadline is not None or not self._is_started:
             return
         self._deadline = time.monotonic() + grace_s
-        for server in self._servers:
-            server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
         self._context.is_draining = True
         self._context.now = time.monotonic()
         for connection in list(self._context.connections):
@@ -307,6 +315,14 @@ class Front:
             self._loop.remove_reader(self._channel.fileno())
         self._channel.close()
         self._on_end()
+
+
+def _protocol_of(listener: Listener) -> Callable[[Context], asyncio.Protocol]:
+    if not listener.proxy_protocol:
+        return Connection
+    from pyserve.front.preface import ProxyPreface  # it reads addresses, which takes 5 ms to import
+
+    return ProxyPreface
 
 
 def read_snapshot(fd: int) -> Config:
@@ -346,7 +362,10 @@ def main(argv: list[str]) -> int:
     received = _wait_for_snapshot(channel)
     if not received:
         return 0  # the master ended first
-    if read_snapshot(received[0][2][0]).server.loop == "uvloop":
+    server = read_snapshot(received[0][2][0]).server
+    # Each connection may need two, the rest some; what the hard limit leaves is found out by the acceptor.
+    allow_open_files(2 * server.limits.max_connections + 1024)
+    if server.loop == "uvloop":
         import uvloop
 
         loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()

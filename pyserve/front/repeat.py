@@ -52,7 +52,7 @@ class Repeat:
         before = len(self.data)
         end = b"\r\n" if self.length < 0 else end_of_head(self.length)
         self.data = b"".join((STATUS_LINES[self.status], self._block, context.common[0], end, self._body))
-        context.count_answer(len(self.data) - before)
+        context.heads.count_answer(len(self.data) - before)
         self.log = (
             context.template(request, self.status, len(self._body) if self.lent is None else self.length)
             if context.template is not None

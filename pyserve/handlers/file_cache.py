@@ -148,7 +148,7 @@ class FileCache:
         self._bytes = 0
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._max_open = max_open
+        self.max_open = max_open
         self._idle_s = idle_s
 
     def put(self, entry: FileEntry) -> None:
@@ -159,7 +159,7 @@ class FileCache:
         while self.entries and (len(self.entries) >= self._max_entries or self._bytes + cost > self._max_bytes):
             self._remove_coldest(self.entries)
         if entry.fd >= 0:
-            while self._with_fd and len(self._with_fd) >= self._max_open:
+            while self._with_fd and len(self._with_fd) >= self.max_open:
                 self._remove_coldest(self._with_fd)
             self._with_fd[entry.key] = entry
         self.entries[entry.key] = entry

@@ -7,12 +7,16 @@ is looked at only after ``start_next_message``, which makes pipelined answers co
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable
 from typing import Final
 
 from pyserve.errors import RequestError
 from pyserve.http.chunked import ChunkedDecoder
 from pyserve.http.request import Request
+
+# What no head may have anywhere: a CR that no LF can follow any more, an LF without its CR, other control characters.
+_ILLEGAL = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Signal(enum.Enum):
@@ -67,6 +71,11 @@ class Reader:
     @property
     def buffered(self) -> int:
         return len(self._buffer)
+
+    @property
+    def body_left(self) -> int:
+        """Bytes of a body by Content-Length that have not been received; 0 for a chunked one."""
+        return max(0, self._remaining - len(self._buffer)) if self._state is _State.LENGTH else 0
 
     @property
     def is_between_messages(self) -> bool:
@@ -151,9 +160,8 @@ class Reader:
             raise RequestError(431, f"head larger than {self._max_head} bytes")
         if not buffer:
             return
-        line_end = buffer.find(b"\n", max(0, self._searched - 1))
-        if line_end == 0 or (line_end > 0 and buffer[line_end - 1] != 13):
-            raise RequestError(400, "bare LF in the head")
+        if _ILLEGAL.search(buffer, max(0, self._searched - 1)):
+            raise RequestError(400, "control character, bare CR or bare LF in the head")
         if not 0x21 <= buffer[0] <= 0x7E and buffer != b"\r":
             raise RequestError(400, "not an HTTP request")
 

@@ -13,11 +13,15 @@ HOT: runs for every head that the front's memo doesn't know (benchmarks/files_sm
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyserve.errors import RequestError
+from pyserve.http.hidden import is_hidden
 from pyserve.http.request import Request
 from pyserve.http.target import parse_host, parse_target
+
+if TYPE_CHECKING:
+    from pyserve.http.forwarded import TrustedProxies
 
 Field = tuple[bytes, bytes]
 """Lower-case name, value without outer white space."""
@@ -53,6 +57,13 @@ _WANTED = frozenset(
      b"if-modified-since", b"if-unmodified-since")
 )  # fmt: skip
 _SPECIAL = _OURS | _SINGLETONS | _WANTED
+
+
+def _is_special(name: bytes) -> bool:
+    """Does a field of this name say something that has to be looked at in every head?"""
+    return name in _SPECIAL or is_hidden(name)
+
+
 MAX_REMEMBERED_LINES = 4096
 MAX_REMEMBERED_BYTES = 512
 """Of one line: longer ones are rarely seen twice."""
@@ -61,11 +72,13 @@ MAX_REMEMBERED_BYTES = 512
 class HeadReader:
     """Raw heads to requests. One per front: it remembers lines, so its ``read`` is cheap for what it has seen."""
 
-    __slots__ = ("_first", "_hosts", "_max_headers", "_names", "_parse", "_plain", "_special")
+    __slots__ = ("_first", "_hosts", "_max_headers", "_names", "_parse", "_plain", "_proxies", "_special")
 
-    def __init__(self, parse: FieldParser, max_headers: int) -> None:
+    def __init__(self, parse: FieldParser, max_headers: int, proxies: TrustedProxies | None = None) -> None:
+        """``proxies``: for connections of trusted proxies, whose word about the client counts."""
         self._parse = parse
         self._max_headers = max_headers
+        self._proxies = proxies
         self._first: dict[bytes, tuple[str, bytes, str, bytes, str, bytes, bytes | None]] = {}
         self._names: dict[bytes, bytes] = {}
         self._plain: dict[bytes, Field] = {}
@@ -83,9 +96,14 @@ class HeadReader:
         for at, field in enumerate(fields):
             if field is None:
                 line = lines[at]
-                field = fields[at] = self._special.get(line) or self._read_line(line)
-                if field[0] in _SPECIAL:
-                    special.append(field)
+                field = self._special.get(line)
+                if field is None:
+                    field = self._read_line(line)
+                    if not _is_special(field[0]):
+                        fields[at] = field
+                        continue
+                fields[at] = field
+                special.append(field)
 
         request = Request()
         (
@@ -99,7 +117,7 @@ class HeadReader:
         ) = begun
         request.fields = tuple(fields)  # type: ignore[arg-type]
         request.memo = {}
-        request.repeat = None
+        request.repeat = request.forwarded = None
         host = _interpret(request, special)
         if authority is not None:  # of the absolute form: it wins over Host (RFC 9112 §3.2.2)
             if host is not None:
@@ -109,6 +127,10 @@ class HeadReader:
             request.authority, request.host = self._hosts.get(host) or self._read_host(host)
         else:
             request.authority = request.host = ""
+        if self._proxies is not None:
+            forwarded = request.forwarded = self._proxies.read(special)
+            if forwarded.authority is not None:
+                request.authority, request.host = self._read_host(forwarded.authority)
         return request
 
     def _read_first(self, first: bytes) -> tuple[str, bytes, str, bytes, str, bytes, bytes | None]:
@@ -131,7 +153,7 @@ class HeadReader:
             lower = self._read_name(name, line)
         field = (lower, value.strip(b" \t"))
         if len(line) <= MAX_REMEMBERED_BYTES:
-            remembered = self._special if field[0] in _SPECIAL else self._plain
+            remembered = self._special if _is_special(lower) else self._plain
             if len(remembered) >= MAX_REMEMBERED_LINES:
                 remembered.clear()  # LIMIT: bounded; what comes again is read again
             remembered[line] = field
@@ -183,7 +205,7 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
     version = request.version
     host = length = coding = None
     request.keep_alive = version == "1.1"
-    request.is_conditional = False
+    request.is_conditional = request.has_hidden = False
     request.referer = request.user_agent = b"-"
     expects_continue = False
     seen: set[bytes] = set()
@@ -191,6 +213,7 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
         if name == b"host" and host is None:
             host = value
         elif name == b"connection":
+            request.has_hidden = True
             if value == b"keep-alive" and version == "1.1":
                 continue
             tokens = {token.strip(b" \t") for token in value.lower().split(b",")}
@@ -211,6 +234,7 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
                 length = value
             elif name == b"transfer-encoding":
                 coding = value
+                request.has_hidden = True
             elif name == b"expect":
                 if value.lower() != b"100-continue":
                     raise RequestError(417, "unknown expectation")
@@ -219,6 +243,8 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
                 request.is_conditional = True
         elif name in _WANTED:
             request.is_conditional = True
+        else:
+            request.has_hidden = True
     if host is None and request.version == "1.1":
         raise RequestError(400, "no Host")
     if length is None and coding is None:

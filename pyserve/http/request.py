@@ -6,6 +6,11 @@ one.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyserve.http.forwarded import Forwarded
+
 
 class Request:
     """A checked request head. ``__slots__`` and plain attributes: it is made once per request on the hot path."""
@@ -15,7 +20,9 @@ class Request:
         "content_length",
         "expects_continue",
         "fields",
+        "forwarded",
         "has_body",
+        "has_hidden",
         "host",
         "is_chunked",
         "is_conditional",
@@ -48,6 +55,10 @@ class Request:
     """"1.0", "1.1", "2"."""
     fields: tuple[tuple[bytes, bytes], ...]
     """Lower-case names, values byte for byte with outer SP and HTAB removed; every field of the head, in order."""
+    has_hidden: bool
+    """Some of them are kept from applications (``http.hidden``)."""
+    forwarded: Forwarded | None
+    """What trusted proxies say about the client; None where the other end of the connection is none."""
     content_length: int | None
     is_chunked: bool
     has_body: bool

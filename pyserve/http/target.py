@@ -93,3 +93,11 @@ def parse_host(value: bytes) -> tuple[str, str]:
     if not match or len(authority) > 261 or (match["port"] and not 0 < int(match["port"]) < 65536):
         raise RequestError(400, "Host is not a host name")
     return authority, match["host"].removesuffix(".")
+
+
+def split_authority(authority: str, scheme: str) -> tuple[str, int]:
+    """Return host (without brackets) and port of a checked authority; the scheme's own port where there is none."""
+    host, colon, port = authority.rpartition(":")
+    if not colon or authority.endswith("]"):
+        host, port = authority, ""
+    return host.strip("[]"), int(port) if port else (443 if scheme == "https" else 80)

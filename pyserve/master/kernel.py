@@ -6,7 +6,6 @@ I/O: process-wide settings, once at start. Linux only ones do nothing elsewhere.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 
 from pyserve.errors import CannotStart
@@ -39,22 +38,6 @@ def _prctl(option: int, value: int) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     zero = ctypes.c_ulong(0)
     return bool(libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero) == 0)
-
-
-def allow_open_files(count: int) -> None:
-    """Raise the soft limit of open files if fewer than ``count`` are allowed; as far as the hard limit lets us.
-
-    LIMIT: applications inherit it. Only where the pools need it, so that an application that ``select``s is not
-    disturbed for nothing.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= count:
-        return
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        pass  # the operator's limit stands; what it leads to is said where it happens
 
 
 def identity_of(user: str) -> Identity:

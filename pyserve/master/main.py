@@ -25,6 +25,7 @@ from pyserve.master.signals import Signals
 from pyserve.master.templates import TemplateCommand
 from pyserve.net.channels import MessageChannel
 from pyserve.net.listen import address_words
+from pyserve.net.open_files import allow_open_files
 from pyserve.wire import messages
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -67,7 +68,7 @@ class Master:
         self._killed: set[str] = set()
         self._waiting: list[socket.socket] = []
         """Admin connections that asked for the stop: they learn of its end by theirs."""
-        kernel.allow_open_files(_descriptors_needed(config))
+        allow_open_files(_descriptors_needed(config))
         self._resources = Resources(config)
         self._loop = Loop()
         try:

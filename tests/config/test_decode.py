@@ -45,7 +45,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert config.server.http == (Listener("127.0.0.1", 8000),)
     assert (config.server.fronts, config.server.user, config.server.admin) == (1, "", "/run/admin.sock")
     assert (config.server.parser, config.server.loop, config.server.graceful_timeout_s) == ("httptools", "uvloop", 30)
-    assert config.server.limits == Limits(10, 30, 60, 75, 32 << 10, 100, 100 << 20, 10_000, 1 << 30, "/var/tmp")
+    assert config.server.limits == Limits(10, 30, 60, 75, 500, 32 << 10, 100, 100 << 20, 10_000, 1 << 30, "/var/tmp")
     assert config.log.access == AccessLog("-", "combined")
     assert (config.log.error.file, config.log.error.level) == ("-", "info")
     assert config.apps == (App("shop", "shop.wsgi", "application", root="/srv", python="/usr/bin/python3", workers=4),)
@@ -131,7 +131,15 @@ SERVER = {
     "xyzzy = 1": "server.xyzzy: unknown key; expected",
     'https = ":8443"': "server.https: not yet",
     'status = ":9100"': "server.status: not yet",
-    'trusted_proxies = ["10.0.0.0/8"]': "server.trusted_proxies: not yet",
+    'trusted_proxies = ["10.0.0.1/8"]': (
+        'server.trusted_proxies[1]: expected an address or a network; did you mean "10.0.0.0/8"?'
+    ),
+    'trusted_proxies = ["everyone"]': "server.trusted_proxies[1]: expected an address or a network, as",
+    'trusted_proxies = "10.0.0.0/8"': "server.trusted_proxies: expected a list of strings",
+    'http = { address = ":80", proxy_protocol = true }': "server.http: proxy_protocol needs trusted_proxies",
+    'http = [{ address = ":80", proxy = true }]': "server.http[1].proxy: unknown key",
+    'http = [":80", { address = ":80" }]': 'server.http[2]: ":80" is in this list already',
+    'http = [{ address = "80" }]': "server.http[1].address: expected an address with a port",
     "http = 8000": "server.http: expected an address or a list of them",
     "http = []": "server.http: expected at least one address",
     'http = [":80", ":80"]': "server.http[2]: ",

@@ -15,7 +15,8 @@ import uvloop
 from pyserve.config.model import Handler as Configured
 from pyserve.config.model import Limits, Respond, Site
 from pyserve.front.connection import Connection
-from pyserve.front.context import MEMO_ANSWER_BYTES, Context
+from pyserve.front.context import Context
+from pyserve.front.heads import MEMO_ANSWER_BYTES
 from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import Exchange, Handler
 from pyserve.http.h1_httptools import parse_fields
@@ -293,11 +294,11 @@ def test_many_heads_with_one_answer_do_not_fill_the_memory() -> None:
     for number in range(1000):
         head = b"GET / HTTP/1.1\r\nhost: a\r\nx: %d\r\n\r\n" % number
         for _ in range(2):
-            request = context.read_head(head)
+            request = context.heads.read(head)
         repeat = cast(Repeat, request.repeat)
         repeat.keep(200, b"", len(PIECE), PIECE, float("inf"))
         repeat.refresh(context, request)
-    kept = sum(len(cast(Repeat, request.repeat).data) for request in context.heads.values())
+    kept = sum(len(cast(Repeat, request.repeat).data) for request in context.heads.known.values())
     assert 0 < kept <= MEMO_ANSWER_BYTES
     loop.close()
     os.close(log_fd)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pyserve.config.model import Handler, Route, Site
 from pyserve.handlers.interface import Handler as Answering
 from pyserve.handlers.interface import Lent, Receiver
+from pyserve.http.hidden import is_hidden
 from pyserve.http.request import Request
 from pyserve.http.target import parse_target
 from pyserve.routing.router import Router
@@ -28,7 +29,8 @@ def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Req
     request.is_chunked = request.expects_continue = request.has_body = False
     request.keep_alive = True
     request.memo = {}
-    request.repeat = None
+    request.repeat = request.forwarded = None
+    request.has_hidden = any(is_hidden(name) for name, _ in request.fields)
     request.is_conditional = any(name.startswith(b"if-") or name == b"range" for name, _ in request.fields)
     request.referer = request.user_agent = b"-"
     return request
