@@ -9,6 +9,7 @@ from pyserve.errors import MisuseError
 from pyserve.handlers.app import AppHandler, wire_head
 from pyserve.handlers.file_cache import FileCache
 from pyserve.handlers.interface import Handler
+from pyserve.handlers.options import ServerOptionsHandler
 from pyserve.handlers.pool import Pool, Reports, Timers
 from pyserve.handlers.redirect import RedirectHandler
 from pyserve.handlers.respond import RespondHandler
@@ -76,4 +77,4 @@ def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache)
                 return RespondHandler(handler)
         raise MisuseError(f"no handler for {handler!r}")
 
-    return Router(config.sites, build)
+    return Router(config.sites, build, ServerOptionsHandler())

@@ -352,6 +352,7 @@ class Connection(asyncio.Protocol):
                 limit = match.site.max_body_bytes  # type: ignore[attr-defined]
                 assert self._reader is not None
                 self._reader.allow_body(context.limits.max_body_bytes if limit is None else limit)
+                self._reader.check_buffered()
             match.handler.handle(exchange, match)  # type: ignore[attr-defined]
         except RequestError as error:
             if error.fate is not Fate.KEEP:

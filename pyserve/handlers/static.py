@@ -42,6 +42,7 @@ _STATUSES = {
     errno.ENFILE: 503,
     errno.ENOMEM: 503,
 }
+_ALLOW = b"allow: GET, HEAD, OPTIONS\r\n"
 _numbers = itertools.count(1)
 
 
@@ -80,7 +81,10 @@ class StaticHandler:
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
         request = exchange.request
         if request.method != "GET" and request.method != "HEAD":
-            exchange.fail(405, "files are only read", b"allow: GET, HEAD\r\n")
+            if request.method == "OPTIONS":
+                exchange.send(204, _ALLOW, b"")
+            else:
+                exchange.fail(405, "files are only read", _ALLOW)
             return
         entry = self._find((self._number, match.rest))
         if entry is None or entry.fresh_until_s < self._clock() or not match.rest:

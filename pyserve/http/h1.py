@@ -19,6 +19,10 @@ from pyserve.http.request import Request
 _ILLEGAL = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
+# How every request begins, as far as it has come; no method is longer (``http.head``).
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: |\Z)|\r?\Z")
+
+
 class Signal(enum.Enum):
     NEED_DATA = enum.auto()
     END_OF_MESSAGE = enum.auto()
@@ -94,6 +98,15 @@ class Reader:
         if self._state is _State.LENGTH and self._remaining > max_body_bytes:
             raise RequestError(413, f"body larger than {max_body_bytes} bytes")
 
+    def check_buffered(self) -> None:
+        """Look ahead at what has come of the body: raise ``RequestError`` if it is malformed already.
+
+        So a request is not begun, by an application or by a handler that has no use for its body, whose end nobody can
+        tell.
+        """
+        if self._state is _State.CHUNKED and self._buffer:
+            ChunkedDecoder(self._max_headers).receive_data(self._buffer)
+
     def start_next_message(self) -> None:
         if self._state is _State.PAUSED:
             self._state = _State.HEAD
@@ -154,6 +167,8 @@ class Reader:
 
     def _check_partial_head(self, buffer: bytes, end: int) -> None:
         """Refuse at once what can't become a head: too long, a bare LF, or no text at all."""
+        if not _METHOD.match(buffer):
+            raise RequestError(400, "not an HTTP request")
         if len(buffer) >= self._max_head or end >= 0:
             if b"\n" not in buffer[: self._max_head]:
                 raise RequestError(414, "request line too long")
@@ -162,8 +177,6 @@ class Reader:
             return
         if _ILLEGAL.search(buffer, max(0, self._searched - 1)):
             raise RequestError(400, "control character, bare CR or bare LF in the head")
-        if not 0x21 <= buffer[0] <= 0x7E and buffer != b"\r":
-            raise RequestError(400, "not an HTTP request")
 
     def _read_chunks(self) -> bytes | Signal:
         chunks = self._chunks

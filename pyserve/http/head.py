@@ -43,7 +43,8 @@ METHODS = {
 _LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _OTHER_VERSION = re.compile(rb"[A-Z]+ [\x21-\x7e]+ HTTP/[2-9](?:\.[0-9])?")
-_CONTENT_LENGTH = re.compile(rb"[0-9]{1,19}")
+# RFC 9110 §8.6 lets zeros lead; to a reader that takes them for octal it is another length.
+_CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
 # Fields that we read ourselves, because they say what the message is and where it ends.
 _OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
 # Two of these are two messages to two readers (RFC 9110 §5.3).
@@ -262,7 +263,7 @@ def _frame(request: Request, length: bytes | None, coding: bytes | None) -> None
         if length is not None or request.version == "1.0":
             raise RequestError(400, "ambiguous body framing")
         if coding.lower() != b"chunked":
-            raise RequestError(501 if coding else 400, "unknown transfer coding")
+            raise _wrong_coding(coding)
         request.content_length = None
         request.is_chunked = request.has_body = True
         return
@@ -271,3 +272,11 @@ def _frame(request: Request, length: bytes | None, coding: bytes | None) -> None
     request.content_length = int(length)
     request.is_chunked = False
     request.has_body = request.content_length > 0
+
+
+def _wrong_coding(coding: bytes) -> RequestError:
+    """Say what is wrong with a Transfer-Encoding that is not just chunked (RFC 9112 §6.1, §6.3)."""
+    names = [part.strip(b" \t").partition(b";")[0].rstrip(b" \t") for part in coding.lower().split(b",")]
+    if not all(names) or b"chunked" in names[:-1] or names == [b"chunked"]:
+        return RequestError(400, "chunked has to come once, and last")
+    return RequestError(501, "unknown transfer coding")

@@ -39,6 +39,8 @@ def parse_target(method: str, target: bytes) -> Target:
     if b"#" in target:
         raise RequestError(400, "target has a fragment")
     raw_path, _, query = target.partition(b"?")
+    if b"\\" in raw_path:  # RFC 3986 has none; a slash to some readers
+        raise RequestError(400, "path has a backslash")
     return raw_path, decode_path(raw_path), query, authority
 
 

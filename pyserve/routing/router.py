@@ -32,16 +32,18 @@ class Match(NamedTuple, Generic[H]):
 
 
 class _SiteTable(Generic[H]):
-    __slots__ = ("handler", "handlers", "paths", "site")
+    __slots__ = ("asterisk", "handler", "handlers", "paths", "site")
 
-    def __init__(self, site: Site, build: Callable[[Handler, Site, Route | None], H]) -> None:
+    def __init__(self, site: Site, build: Callable[[Handler, Site, Route | None], H], asterisk: H | None) -> None:
         self.site = site
+        self.asterisk = asterisk
         self.paths = PathTable([route.path for route in site.routes])
         self.handlers = [build(route.handler, site, route) for route in site.routes]
         self.handler = None if site.handler is None else build(site.handler, site, None)
 
     def find(self, path: str) -> Match[H]:
-        # "*" (OPTIONS *) is no path: only the site's own handler may know what to do with it.
+        if path == "*" and self.asterisk is not None:
+            return Match(self.site, None, self.asterisk, "", NO_GROUPS)
         found = self.paths.find(path) if self.handlers and path[0] == "/" else None
         if found is not None:
             number, rest, groups = found
@@ -54,14 +56,17 @@ class _SiteTable(Generic[H]):
 class Router(Generic[H]):
     """Exact host name first, then the longest wildcard, then regexes in file order, then the default site."""
 
-    def __init__(self, sites: Sequence[Site], build: Callable[[Handler, Site, Route | None], H]) -> None:
+    def __init__(
+        self, sites: Sequence[Site], build: Callable[[Handler, Site, Route | None], H], asterisk: H | None = None
+    ) -> None:
+        """``asterisk``: who answers ``OPTIONS *``, which is no path of any site."""
         self._exact: dict[str, _SiteTable[H]] = {}
         self._wildcards: dict[str, _SiteTable[H]] = {}  # "a.com" for "*.a.com"
         self._most_labels = 0
         self._regexes: list[tuple[re.Pattern[str], _SiteTable[H]]] = []
         self._default: _SiteTable[H] | None = None
         for site in sites:
-            table = _SiteTable(site, build)
+            table = _SiteTable(site, build, asterisk)
             for host in site.hosts:
                 self._add_host(host, table)
             if site.default:

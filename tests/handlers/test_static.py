@@ -120,10 +120,15 @@ def test_a_name_that_is_too_long_is_not_found(site: Served, name: str) -> None:
     assert site.ask("/" + name).status == 404
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_files_are_only_read(site: Served, method: str) -> None:
     exchange = site.ask("/style.css", method)
-    assert (exchange.status, exchange.headers) == (405, {"allow": "GET, HEAD"})
+    assert (exchange.status, exchange.headers) == (405, {"allow": "GET, HEAD, OPTIONS"})
+
+
+def test_files_say_what_may_be_done_with_them(site: Served) -> None:
+    exchange = site.ask("/style.css", "OPTIONS")
+    assert (exchange.status, exchange.headers) == (204, {"allow": "GET, HEAD, OPTIONS"})
 
 
 def test_head_gets_the_head_and_no_file_is_lent(site: Served) -> None:
