@@ -51,9 +51,9 @@ class Acceptor:
         loop: asyncio.AbstractEventLoop,
         context: Context,
         listeners: Sequence[tuple[socket.socket, ProtocolFactory]],
-        other_descriptors: Callable[[], int],
+        other_descriptors: Callable[[int], int],
     ) -> None:
-        """``other_descriptors``: how many the rest of the front may need: workers' channels, cached files."""
+        """``other_descriptors``: how many of those allowed the rest of the front may need: channels, files."""
         self._loop = loop
         self._context = context
         self._listeners = listeners
@@ -84,8 +84,10 @@ class Acceptor:
         limit = self._context.limits.max_connections
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if files != resource.RLIM_INFINITY:
-            # Two for each: its socket, and the duplicate of it while a file is sent, or the file of a spooled answer.
-            limit = min(limit, max(8, (files - RESERVED_DESCRIPTORS - self._other_descriptors()) // 2))
+            # A quarter is for those that need a second one: the duplicate of a socket while a file is sent, a spooled
+            # answer. LIMIT: more than that at once, and some of them are cut.
+            others = RESERVED_DESCRIPTORS + self._other_descriptors(files)
+            limit = min(limit, max(8, files - files // 4 - others))
         self.capacity = limit
         if self._state is State.OPEN:
             self._context.crowd = limit - BURST
@@ -134,6 +136,8 @@ class Acceptor:
     def _accept(self, listener: socket.socket, factory: ProtocolFactory) -> None:
         for _ in range(AT_ONCE):
             if len(self._context.connections) + self._arriving >= self.capacity:
+                if self._arriving:
+                    return  # asked again in the next turn, if anybody is still waiting then
                 self._make_room()
                 self._shut()
                 return

@@ -191,6 +191,10 @@ class Connection(asyncio.Protocol):
         """Bytes of the current body that have not come yet; 0 where nobody knows (chunked)."""
         return self._reader.body_left if self._reader is not None else 0
 
+    @property
+    def has_body_bytes(self) -> bool:
+        return self._reader is not None and self._reader.buffered > 0
+
     def peer_blob(self) -> bytes:
         """Make ``known_peer``: both ends of the connection, as applications see them."""
         self.known_peer = pack_peer(self._peer())
@@ -345,6 +349,9 @@ class Connection(asyncio.Protocol):
             self.phase = RUN
             exchange.body_is_read = self._reader is None
         try:
+            if has_body:
+                assert self._reader is not None
+                self._reader.check_buffered()
             match = request.memo.get("match")
             if match is None:
                 match = request.memo["match"] = context.router.find(request.host, request.path)
@@ -352,7 +359,6 @@ class Connection(asyncio.Protocol):
                 limit = match.site.max_body_bytes  # type: ignore[attr-defined]
                 assert self._reader is not None
                 self._reader.allow_body(context.limits.max_body_bytes if limit is None else limit)
-                self._reader.check_buffered()
             match.handler.handle(exchange, match)  # type: ignore[attr-defined]
         except RequestError as error:
             if error.fate is not Fate.KEEP:
@@ -532,6 +538,7 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Tell the client that nothing more comes, read on for a moment, so that it sees the answer (RFC 9112 §9.6)."""
         self.phase = LINGER
+        self._reader = None
         self.deadline = self.context.now + LINGER_S
         self._linger_ends = self.context.now + LINGER_MOST_S
         self._resume_reading()
@@ -619,6 +626,7 @@ class Connection(asyncio.Protocol):
         taken = self.written - unsent - (0 if own is None else unacknowledged_bytes(own.fileno()))
         limits = self.context.limits
         if self._mark >= 0 and taken - self._mark < max(1, int(limits.min_rate_bytes * limits.write_timeout_s)):
+            self._reset_at_close()  # else the kernel would go on holding megabytes for it
             self.abort()
             return
         self._mark = taken

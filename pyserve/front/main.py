@@ -26,7 +26,7 @@ from pyserve.front.accepting import Acceptor
 from pyserve.front.connection import Connection
 from pyserve.front.context import Context
 from pyserve.front.workers import WorkerLink
-from pyserve.handlers.file_cache import FileCache
+from pyserve.handlers.file_cache import MAX_OPEN, FileCache
 from pyserve.handlers.pool import Pool, Worker
 from pyserve.net.channels import Message, MessageChannel
 from pyserve.net.open_files import allow_open_files
@@ -194,7 +194,8 @@ class Front:
         self._acceptor = context.acceptor = Acceptor(self._loop, context, doors, self._other_descriptors)
         await self._acceptor.open()
 
-    def _other_descriptors(self) -> int:
+    def _other_descriptors(self, allowed: int) -> int:
+        self._files.max_open = min(MAX_OPEN, allowed // 16)
         return 2 * len(self._links) + self._files.max_open
 
     def _add_worker(self, pool: Pool, number: int, slot: int, pid: int, descriptors: list[int]) -> None:

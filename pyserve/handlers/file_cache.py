@@ -14,6 +14,8 @@ from pyserve.http.conditional import format_date
 
 SMALL_BYTES = 64 * 1024
 """Up to this size the body is kept in memory and goes out with its head in one write."""
+MAX_OPEN = 128
+"""Descriptors of larger files that are kept open, where the process may have enough."""
 _ENTRY_BYTES = 1024  # what an entry costs beside its body, roughly
 _SETTLED_NS = 2_000_000_000  # a file changed twice within a clock tick may look the same; older than this it can't
 _READ_ATTEMPTS = 3
@@ -141,7 +143,7 @@ class FileCache:
     """The entries of all ``files`` handlers of a front; the one asked for least recently (second chance) goes first."""
 
     def __init__(
-        self, max_entries: int = 8192, max_bytes: int = 64 * 1024 * 1024, max_open: int = 128, idle_s: float = 10.0
+        self, max_entries: int = 8192, max_bytes: int = 64 * 1024 * 1024, max_open: int = MAX_OPEN, idle_s: float = 10.0
     ) -> None:
         self.entries: OrderedDict[Key, FileEntry] = OrderedDict()
         self._with_fd: OrderedDict[Key, FileEntry] = OrderedDict()

@@ -1,4 +1,4 @@
-"""Step 4 of the request path: ``OPTIONS *`` asks about the server, not about what a site has (RFC 9110 §9.3.7). Pure."""
+"""Step 4 of the request path: ``OPTIONS *`` is about the server, not about what a site has (RFC 9110 §9.3.7). Pure."""
 
 from __future__ import annotations
 

@@ -13,11 +13,8 @@ from typing import Final
 
 from pyserve.errors import RequestError
 from pyserve.http.chunked import ChunkedDecoder
+from pyserve.http.head import ILLEGAL, ILLEGAL_WORDS, check_request_line
 from pyserve.http.request import Request
-
-# What no head may have anywhere: a CR that no LF can follow any more, an LF without its CR, other control characters.
-_ILLEGAL = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
 
 # How every request begins, as far as it has come; no method is longer (``http.head``).
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: |\Z)|\r?\Z")
@@ -38,6 +35,7 @@ class _State(enum.Enum):
     CHUNKED = enum.auto()
     END = enum.auto()
     PAUSED = enum.auto()
+    REFUSED = enum.auto()
 
 
 class Reader:
@@ -56,6 +54,7 @@ class Reader:
         "_read",
         "_remaining",
         "_searched",
+        "_skipped_line",
         "_state",
     )
 
@@ -66,6 +65,7 @@ class Reader:
         self._max_headers = max_headers
         self._buffer = b""
         self._searched = 0
+        self._skipped_line = False
         self._state = _State.HEAD
         self._remaining = 0
         self._body = 0
@@ -96,6 +96,7 @@ class Reader:
         """
         self._max_body = max_body_bytes
         if self._state is _State.LENGTH and self._remaining > max_body_bytes:
+            self._state = _State.REFUSED
             raise RequestError(413, f"body larger than {max_body_bytes} bytes")
 
     def check_buffered(self) -> None:
@@ -105,7 +106,11 @@ class Reader:
         tell.
         """
         if self._state is _State.CHUNKED and self._buffer:
-            ChunkedDecoder(self._max_headers).receive_data(self._buffer)
+            try:
+                ChunkedDecoder(self._max_headers).receive_data(self._buffer)
+            except RequestError:
+                self._state = _State.REFUSED
+                raise
 
     def start_next_message(self) -> None:
         if self._state is _State.PAUSED:
@@ -119,7 +124,18 @@ class Reader:
         self._state = _State.PAUSED
 
     def next_event(self) -> Request | bytes | Signal:
-        """Return a request, body bytes, END_OF_MESSAGE or NEED_DATA; raise ``RequestError``."""
+        """Return a request, body bytes, END_OF_MESSAGE or NEED_DATA; raise ``RequestError``.
+
+        After that it is NEED_DATA for ever: not a byte behind what was refused is read (RFC 9112 §9.6).
+        """
+        try:
+            return self._next_event()
+        except RequestError:
+            self._state = _State.REFUSED
+            self._buffer = b""
+            raise
+
+    def _next_event(self) -> Request | bytes | Signal:
         state = self._state
         if state is _State.HEAD:
             return self._read_head()
@@ -143,8 +159,10 @@ class Reader:
         buffer = self._buffer
         if buffer[:2] == b"\r\n":  # RFC 9112 §2.2: one empty line before a request line is let through
             buffer = self._buffer = buffer[2:]
-            if buffer[:2] == b"\r\n":
+            if self._skipped_line or buffer[:2] == b"\r\n":
                 raise RequestError(400, "empty lines before the request line")
+            self._skipped_line = True
+            self._searched = 0
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         if end < 0 or end + 4 > self._max_head:
             self._check_partial_head(buffer, end)
@@ -153,6 +171,7 @@ class Reader:
         raw = buffer[: end + 4]
         self._buffer = buffer[end + 4 :]
         self._searched = 0
+        self._skipped_line = False
         request = self._read(raw)
         if request.is_chunked:
             self._state = _State.CHUNKED
@@ -169,14 +188,14 @@ class Reader:
         """Refuse at once what can't become a head: too long, a bare LF, or no text at all."""
         if not _METHOD.match(buffer):
             raise RequestError(400, "not an HTTP request")
+        if b"\n" not in buffer[: self._searched]:
+            check_request_line(buffer)
+        if ILLEGAL.search(buffer[: self._max_head], max(0, self._searched - 1)):
+            raise RequestError(400, ILLEGAL_WORDS)
         if len(buffer) >= self._max_head or end >= 0:
             if b"\n" not in buffer[: self._max_head]:
                 raise RequestError(414, "request line too long")
             raise RequestError(431, f"head larger than {self._max_head} bytes")
-        if not buffer:
-            return
-        if _ILLEGAL.search(buffer, max(0, self._searched - 1)):
-            raise RequestError(400, "control character, bare CR or bare LF in the head")
 
     def _read_chunks(self) -> bytes | Signal:
         chunks = self._chunks
@@ -192,5 +211,5 @@ class Reader:
             self._buffer = chunks.leftover
             self._chunks = None
             self._state = _State.END
-            return data or self.next_event()  # type: ignore[return-value]
+            return data or self._next_event()  # type: ignore[return-value]
         return data or NEED_DATA

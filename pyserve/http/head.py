@@ -43,6 +43,9 @@ METHODS = {
 _LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _OTHER_VERSION = re.compile(rb"[A-Z]+ [\x21-\x7e]+ HTTP/[2-9](?:\.[0-9])?")
+# What no head may have anywhere: a CR that no LF can follow any more, an LF without its CR, other control characters.
+ILLEGAL = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+ILLEGAL_WORDS = "control character, bare CR or bare LF in the head"
 # RFC 9110 §8.6 lets zeros lead; to a reader that takes them for octal it is another length.
 _CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
 # Fields that we read ourselves, because they say what the message is and where it ends.
@@ -88,6 +91,16 @@ class HeadReader:
 
     def read(self, raw: bytes) -> Request:
         """Return the canonical request of a complete head (with its empty line); raise ``RequestError``."""
+        try:
+            return self._read(raw)
+        except RequestError:
+            # The same verdict as of a head that comes in pieces, where these are seen first.
+            check_request_line(raw)
+            if ILLEGAL.search(raw):
+                raise RequestError(400, ILLEGAL_WORDS) from None
+            raise
+
+    def _read(self, raw: bytes) -> Request:
         first, *lines = raw[:-4].split(b"\r\n")
         begun = self._first.get(first) or self._read_first(first)
         if len(lines) > self._max_headers:
@@ -147,7 +160,7 @@ class HeadReader:
     def _read_line(self, line: bytes) -> Field:
         """Read a field line that is not remembered, and remember it."""
         if line.translate(None, _LEGAL):
-            raise RequestError(400, "control character, bare CR or bare LF in the head")
+            raise RequestError(400, ILLEGAL_WORDS)
         name, colon, value = line.partition(b":")
         lower = self._names.get(name)
         if lower is None or not colon:
@@ -185,6 +198,15 @@ class HeadReader:
         return known
 
 
+def check_request_line(raw: bytes) -> None:
+    """Raise ``RequestError`` if the first line of a head, or of a part of one, is complete and is no request line."""
+    end = raw.find(b"\r\n")
+    if end >= 0:
+        if ILLEGAL.search(raw, 0, end + 2):
+            raise RequestError(400, ILLEGAL_WORDS)
+        _read_request_line(raw[:end])
+
+
 def _read_request_line(first: bytes) -> tuple[str, bytes, str]:
     """Return method, target and version ("1.0" or "1.1"); raise ``RequestError``."""
     match = _REQUEST_LINE.fullmatch(first)
@@ -193,12 +215,13 @@ def _read_request_line(first: bytes) -> tuple[str, bytes, str]:
             raise RequestError(505, "unsupported HTTP version")
         raise RequestError(400, "malformed request line")
     name, target, major, minor = match.groups()
-    if major != b"1" or minor not in b"01":
+    if major != b"1":
         raise RequestError(505, "unsupported HTTP version")
     method = METHODS.get(name)
     if method is None:
         raise RequestError(501 if name.isupper() else 400, "unknown method")
-    return method, target, "1.1" if minor == b"1" else "1.0"
+    # A later minor version means to a server of ours what 1.1 does (RFC 9110 §2.5).
+    return method, target, "1.0" if minor == b"0" else "1.1"
 
 
 def _interpret(request: Request, special: list[Field]) -> bytes | None:

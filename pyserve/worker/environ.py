@@ -129,7 +129,8 @@ def _make_peer(client: Any, server: Any, scheme: str) -> dict[str, Any]:
     if scheme == "https":
         peer["HTTPS"] = "on"
     if client is not None:
-        peer["REMOTE_ADDR"], peer["REMOTE_PORT"] = client[0], str(client[1])
+        # A trusted proxy may name a client without its port.
+        peer["REMOTE_ADDR"], peer["REMOTE_PORT"] = client[0], str(client[1] or "")
     if server[1] is not None:
         peer["SERVER_NAME"], peer["SERVER_PORT"] = server[0], str(server[1])
     return peer
