@@ -70,7 +70,7 @@ class Acceptor:
         limit = self._context.limits.max_connections
         if self.capacity < limit:
             files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            self._context.error_log.warning(
+            self._context.error_log.info(
                 f"room for {self.capacity} connections, not for max_connections = {limit}: "
                 f"this process may have {files} files open (ulimit -n, LimitNOFILE= of systemd)"
             )

@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from pyserve.errors import RequestError
-from pyserve.http.hidden import is_hidden
+from pyserve.http.hidden import CONNECTION_HIDDEN, NOTHING_HIDDEN, is_hidden, nominated
 from pyserve.http.request import Request
 from pyserve.http.target import parse_host, parse_target
 
@@ -62,12 +62,6 @@ _WANTED = frozenset(
 )  # fmt: skip
 _SPECIAL = _OURS | _SINGLETONS | _WANTED
 
-
-def _is_special(name: bytes) -> bool:
-    """Does a field of this name say something that has to be looked at in every head?"""
-    return name in _SPECIAL or is_hidden(name)
-
-
 MAX_REMEMBERED_LINES = 4096
 MAX_REMEMBERED_BYTES = 512
 """Of one line: longer ones are rarely seen twice."""
@@ -84,7 +78,7 @@ class HeadReader:
         self._max_headers = max_headers
         self._proxies = proxies
         self._first: dict[bytes, tuple[str, bytes, str, bytes, str, bytes, bytes | None]] = {}
-        self._names: dict[bytes, bytes] = {}
+        self._names: dict[bytes, tuple[bytes, bool]] = {}
         self._plain: dict[bytes, Field] = {}
         self._special: dict[bytes, Field] = {}
         self._hosts: dict[bytes, tuple[str, str]] = {}
@@ -111,13 +105,11 @@ class HeadReader:
             if field is None:
                 line = lines[at]
                 field = self._special.get(line)
-                if field is None:
-                    field = self._read_line(line)
-                    if not _is_special(field[0]):
-                        fields[at] = field
-                        continue
-                fields[at] = field
-                special.append(field)
+                if field is not None:
+                    fields[at] = field
+                    special.append(field)
+                else:
+                    fields[at] = self._read_line(line, special)
 
         request = Request()
         (
@@ -157,24 +149,27 @@ class HeadReader:
             self._first[first] = begun
         return begun
 
-    def _read_line(self, line: bytes) -> Field:
-        """Read a field line that is not remembered, and remember it."""
+    def _read_line(self, line: bytes, special: list[Field]) -> Field:
+        """Read a field line that is not remembered, and remember it; add it to the special ones if it is one."""
         if line.translate(None, _LEGAL):
             raise RequestError(400, ILLEGAL_WORDS)
         name, colon, value = line.partition(b":")
-        lower = self._names.get(name)
-        if lower is None or not colon:
-            lower = self._read_name(name, line)
+        known = self._names.get(name)
+        if known is None or not colon:
+            known = self._read_name(name, line)
+        lower, is_special = known
         field = (lower, value.strip(b" \t"))
+        if is_special:
+            special.append(field)
         if len(line) <= MAX_REMEMBERED_BYTES:
-            remembered = self._special if _is_special(lower) else self._plain
+            remembered = self._special if is_special else self._plain
             if len(remembered) >= MAX_REMEMBERED_LINES:
                 remembered.clear()  # LIMIT: bounded; what comes again is read again
             remembered[line] = field
         return field
 
-    def _read_name(self, name: bytes, line: bytes) -> bytes:
-        """Let the parser read a line whose name is new; return the name in lower case.
+    def _read_name(self, name: bytes, line: bytes) -> tuple[bytes, bool]:
+        """Let the parser read a line whose name is new; return the name in lower case, and whether it is special.
 
         Once it has read a name, a value of legal characters behind it is a value to either parser.
         """
@@ -187,8 +182,8 @@ class HeadReader:
                 raise RequestError(400, "malformed header line")
         if len(self._names) >= MAX_REMEMBERED_LINES:
             self._names.clear()
-        self._names[name] = lower
-        return lower
+        known = self._names[name] = (lower, lower in _SPECIAL or is_hidden(lower))
+        return known
 
     def _read_host(self, value: bytes) -> tuple[str, str]:
         known = parse_host(value)
@@ -229,7 +224,8 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
     version = request.version
     host = length = coding = None
     request.keep_alive = version == "1.1"
-    request.is_conditional = request.has_hidden = False
+    request.is_conditional = False
+    hidden = NOTHING_HIDDEN
     request.referer = request.user_agent = b"-"
     expects_continue = False
     seen: set[bytes] = set()
@@ -237,10 +233,11 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
         if name == b"host" and host is None:
             host = value
         elif name == b"connection":
-            request.has_hidden = True
+            hidden = hidden | CONNECTION_HIDDEN if hidden else CONNECTION_HIDDEN
             if value == b"keep-alive" and version == "1.1":
                 continue
             tokens = {token.strip(b" \t") for token in value.lower().split(b",")}
+            hidden |= nominated(tokens)
             if b"close" in tokens:
                 request.keep_alive = False
                 version = ""  # and a keep-alive beside it changes nothing
@@ -258,7 +255,7 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
                 length = value
             elif name == b"transfer-encoding":
                 coding = value
-                request.has_hidden = True
+                hidden |= {name}
             elif name == b"expect":
                 if value.lower() != b"100-continue":
                     raise RequestError(417, "unknown expectation")
@@ -268,7 +265,8 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
         elif name in _WANTED:
             request.is_conditional = True
         else:
-            request.has_hidden = True
+            hidden |= {name}
+    request.hidden = hidden
     if host is None and request.version == "1.1":
         raise RequestError(400, "no Host")
     if length is None and coding is None:

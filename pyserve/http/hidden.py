@@ -17,22 +17,26 @@ _NAMES = frozenset(
 # What Connection can't take away: framing and who is asked (RFC 9110 §7.6.1).
 _NOT_NOMINABLE = frozenset(b"close keep-alive host content-length content-type authorization cookie".split())
 
+NOTHING_HIDDEN: frozenset[bytes] = frozenset()
+CONNECTION_HIDDEN = frozenset((b"connection",))
+
 
 def is_hidden(name: bytes) -> bool:
     """Is a field with this lower-case name kept from applications?"""
     return name in _NAMES or b"_" in name or name.startswith(b"x-forwarded-")
 
 
+def nominated(tokens: set[bytes]) -> set[bytes]:
+    """Return the names that a Connection field (its tokens, in lower case) takes away."""
+    return tokens - _NOT_NOMINABLE
+
+
 def visible_fields(request: Request) -> tuple[Field, ...]:
     """Return the fields that an application may see, with what was believed of a trusted proxy in their place."""
     fields = request.fields
-    if request.has_hidden:
-        nominated: set[bytes] = set()
-        for name, value in fields:
-            if name == b"connection":
-                nominated.update(token.strip(b" \t") for token in value.lower().split(b","))
-        nominated -= _NOT_NOMINABLE
-        fields = tuple([field for field in fields if field[0] not in nominated and not is_hidden(field[0])])
+    hidden = request.hidden
+    if hidden:
+        fields = tuple([field for field in fields if field[0] not in hidden])
     forwarded = request.forwarded
     if forwarded is not None:
         fields += forwarded.fields

@@ -22,7 +22,7 @@ class Request:
         "fields",
         "forwarded",
         "has_body",
-        "has_hidden",
+        "hidden",
         "host",
         "is_chunked",
         "is_conditional",
@@ -55,8 +55,8 @@ class Request:
     """"1.0", "1.1", "2"."""
     fields: tuple[tuple[bytes, bytes], ...]
     """Lower-case names, values byte for byte with outer SP and HTAB removed; every field of the head, in order."""
-    has_hidden: bool
-    """Some of them are kept from applications (``http.hidden``)."""
+    hidden: frozenset[bytes]
+    """Names among them that are kept from applications (``http.hidden``)."""
     forwarded: Forwarded | None
     """What trusted proxies say about the client; None where the other end of the connection is none."""
     content_length: int | None

@@ -30,7 +30,7 @@ def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Req
     request.keep_alive = True
     request.memo = {}
     request.repeat = request.forwarded = None
-    request.has_hidden = any(is_hidden(name) for name, _ in request.fields)
+    request.hidden = frozenset(name for name, _ in request.fields if is_hidden(name))
     request.is_conditional = any(name.startswith(b"if-") or name == b"range" for name, _ in request.fields)
     request.referer = request.user_agent = b"-"
     return request
