@@ -111,8 +111,11 @@ class TrustedProxies:
         if not has_x and elements:
             chain, protos, hosts = _read_elements(b",".join(elements))
         client, walked = self._walk(chain)
-        scheme = _SCHEMES.get(_at(protos, len(chain), walked).lower(), "")
-        host = _at(hosts, len(chain), walked)
+        # Forwarded keeps a hop's values together. The others are lists of their own, to whose left a client may have added
+        # what it liked: only the last value is sure to be the proxy's that we trust.
+        at = -1 if has_x or not walked else -walked
+        scheme = _SCHEMES.get(protos[at].strip(b" \t").lower(), "") if protos else ""
+        host = hosts[at].strip(b" \t") if hosts else b""
         authority = parse_host(host)[0].encode() if host else None
         return Forwarded(
             client, scheme, authority, port, self._believed(chain, client, walked, scheme, authority, port)
@@ -147,14 +150,6 @@ class TrustedProxies:
         if port:
             fields.append((b"x-forwarded-port", b"%d" % port))
         return tuple(fields)
-
-
-def _at(values: list[bytes], hops: int, walked: int) -> bytes:
-    """Return what stands beside the client's hop, where each proxy added a value with its hop; else the last value."""
-    if not values:
-        return b""
-    at = -walked if walked and len(values) == hops else -1
-    return values[at].strip(b" \t")
 
 
 def parse_hop(text: bytes) -> Hop | None:
