@@ -111,8 +111,8 @@ class TrustedProxies:
         if not has_x and elements:
             chain, protos, hosts = _read_elements(b",".join(elements))
         client, walked = self._walk(chain)
-        # Forwarded keeps a hop's values together. The others are lists of their own, to whose left a client may have added
-        # what it liked: only the last value is sure to be the proxy's that we trust.
+        # Forwarded keeps a hop's values together. The others are lists of their own, to whose left a client may have
+        # added what it liked: only the last value is sure to be the proxy's that we trust.
         at = -1 if has_x or not walked else -walked
         scheme = _SCHEMES.get(protos[at].strip(b" \t").lower(), "") if protos else ""
         host = hosts[at].strip(b" \t") if hosts else b""

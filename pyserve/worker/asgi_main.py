@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def serve_asgi(worker: Worker, app: Callable[..., Any]) -> None:
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_serve(loop, worker, app))
+        _run(loop, loop.create_task(_serve(loop, worker, app)))
     finally:
         for task in asyncio.all_tasks(loop):
             task.cancel()
@@ -44,6 +45,26 @@ def serve_asgi(worker: Worker, app: Callable[..., Any]) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop, serving: asyncio.Task[None]) -> None:
+    """Run until ``serving`` is done, whatever the application's tasks and callbacks do to the loop.
+
+    A loop lets SystemExit and KeyboardInterrupt of any task out of ``run_forever`` and can then go on where it was;
+    whoever awaits that task gets the exception too, so a request still fails with it. Ending the process would take
+    all other requests along.
+    """
+    serving.add_done_callback(lambda _: loop.stop())
+    while not serving.done():
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            where = ""
+            if error.__traceback__ is not None:
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                where = f" at {last.filename}:{last.lineno}"
+            print(f"{type(error).__name__} in a task or callback{where}: the worker goes on", file=sys.stderr)
+    serving.result()
 
 
 async def _serve(loop: asyncio.AbstractEventLoop, worker: Worker, app: Callable[..., Any]) -> None:

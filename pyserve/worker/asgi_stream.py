@@ -1,8 +1,8 @@
 """Step 5: one ASGI call, ``receive`` and ``send`` of an HTTP scope (ASGI HTTP spec 2.4).
 
 I/O: none of its own; frames go to the runner's turn. Protects: exactly one end frame per stream, never a byte beyond
-the credit or the announced length, messages in the right order only. After the client left ``send`` does nothing, as
-applications expect from uvicorn.
+the credit or the announced length, messages in the right order only. After the client left ``send`` takes the last
+piece of a body in silence and raises ``ClientGone`` for any other (spec 2.4: an OSError), so that a stream ends.
 
 HOT: benchmarks/hello_asgi.py. The head is held until the first body message: a small whole answer is one frame.
 """
@@ -19,7 +19,6 @@ from ..wire.frames import (
     DATA,
     DATA_LAST,
     FAILED,
-    LOG,
     MAX_PAYLOAD,
     WANT_BODY,
     WINDOW,
@@ -29,7 +28,7 @@ from ..wire.frames import (
 from .channel import Channel, Stream
 from .heads import byte_head
 from .loader import text_of
-from .wsgi import text_payload
+from .wsgi import ClientGone, log_frame, text_payload, too_long, too_short
 
 if TYPE_CHECKING:
     from .asgi import AsgiRunner
@@ -47,6 +46,7 @@ class AsgiStream(Stream):
         "_has_whole_body",
         "_is_body_given",
         "_is_bodyless",
+        "_is_cut",
         "_payload",
         "_remaining",
         "_response",
@@ -69,6 +69,7 @@ class AsgiStream(Stream):
         self._response = _NOTHING
         self._waiters: list[asyncio.Future[None]] | None = None
         self._is_body_given = False
+        self._is_cut = False
         if payload[0]:
             self._chunks: deque[bytes] = deque()
             self._has_whole_body = not payload[0] & HAS_BODY
@@ -125,8 +126,12 @@ class AsgiStream(Stream):
                     self._is_body_given = True
                     return {"type": "http.request", "body": b"", "more_body": False}
                 await self._wait()
-        while not (self.is_gone or self.is_half_closed) and self._response < _COMPLETE:
-            await self._wait()
+        if self.is_gone or self.is_half_closed or self._response == _COMPLETE:
+            # An application that asks again and again must not hold the loop.
+            await asyncio.sleep(0)
+        else:
+            while not (self.is_gone or self.is_half_closed) and self._response < _COMPLETE:
+                await self._wait()
         return {"type": "http.disconnect"}
 
     def _next_chunk(self) -> dict[str, Any]:
@@ -152,12 +157,15 @@ class AsgiStream(Stream):
             status = message["status"]
             if type(status) is not int and not isinstance(status, int):
                 raise TypeError(f"status must be an int, not {type(status).__name__}")
+            status = int(status)
             if not 200 <= status <= 599:
                 raise ValueError(f"status {status} is not a final status code")
             self._block, self._flags, self._content_length = byte_head(message.get("headers", ()))
             if status == 204 or status == 304:
                 self._is_bodyless = True
-            self._status = int(status)
+            elif status == 205:
+                self._content_length = 0  # RFC 9110 §15.3.6: no content, but a length is due
+            self._status = status
             self._response = _HELD
             return
         if kind != "http.response.body":
@@ -171,10 +179,13 @@ class AsgiStream(Stream):
             body = _as_bytes(body)
         if message.get("more_body", False):
             if self.is_gone:
-                return
+                await asyncio.sleep(0)  # as in `receive`
+                raise ClientGone("the client has gone")
             if response == _HELD:
                 body = self._send_head(body)
-            if body and not self._is_bodyless:
+            if self._is_bodyless:
+                await asyncio.sleep(0)  # credit holds a stream back that goes nowhere too fast; here is none
+            elif body:
                 await self._send_data(body, False)
             return
         if response == _HELD and len(body) <= MAX_PAYLOAD:
@@ -189,6 +200,11 @@ class AsgiStream(Stream):
                 length = len(body)
             elif length < len(body):
                 body = body[:length]
+                self._cut()
+            elif length > len(body) and not self.is_gone:
+                if body:
+                    self._send_head(body)
+                raise too_short(length, length - len(body))
             self._end(answer_frame(self.number, self._status, self._flags | COMPLETE, length, self._block, body))
             return
         if self.is_gone:
@@ -221,8 +237,18 @@ class AsgiStream(Stream):
         return body[len(first) :]
 
     async def _send_data(self, body: bytes, is_last: bool) -> None:
-        if self._content_length >= 0 and len(body) > self._remaining:
-            body = body[: self._remaining]  # bytes beyond the announced length are cut
+        is_short = False
+        if self._content_length >= 0 and not self._is_bodyless:
+            if len(body) > self._remaining:
+                body = body[: self._remaining]
+                self._cut()
+                if not body and not is_last:
+                    await asyncio.sleep(0)
+                    return
+            elif is_last and len(body) < self._remaining:
+                is_short = True
+                is_last = False
+            self._remaining -= len(body)
         at = 0
         end = len(body)
         while True:
@@ -232,19 +258,29 @@ class AsgiStream(Stream):
                 piece = body if count == end else body[at : at + count]
                 at += count
                 self.available -= count
-                self._remaining -= count
                 if is_end:
                     self._end(frame(DATA_LAST, self.number, piece))
                 else:
                     self._runner.post(self.channel, frame(DATA, self.number, piece))
             if at == end:
+                if is_short:
+                    raise too_short(self._content_length, self._remaining)
                 return
             while self.available <= 0:
                 await self._wait()
+                if self._response == _COMPLETE:
+                    raise RuntimeError("another task completed the answer meanwhile")
                 if self.is_gone:
-                    if is_last:
-                        self._end(frame(FAILED, self.number))
+                    if not is_last:
+                        raise ClientGone("the client has gone")
+                    self._end(frame(FAILED, self.number))
                     return
+
+    def _cut(self) -> None:
+        """Say once that the application gives more than its answer may have."""
+        if not self._is_cut:
+            self._is_cut = True
+            self._runner.post(self.channel, log_frame(_ERROR, too_long(self._payload, self._content_length)))
 
     def _end(self, last: bytes) -> None:
         # HOT: `post` and the end of a stream, written out.
@@ -262,9 +298,9 @@ class AsgiStream(Stream):
 
     def _fail(self, error: BaseException) -> None:
         if self._response == _COMPLETE:
-            if not isinstance(error, asyncio.CancelledError):
+            if not isinstance(error, (asyncio.CancelledError, ClientGone)):
                 text = "after the answer was complete:\n" + text_of(error)
-                self._runner.post(self.channel, frame(LOG, 0, bytes([_ERROR]) + text_payload(text)))
+                self._runner.post(self.channel, log_frame(_ERROR, text))
         elif self.is_gone:
             # Whatever an application raises because its client left is no failure of its own.
             self._end(frame(FAILED, self.number))

@@ -18,6 +18,7 @@ from ..wire.frames import MAX_HEAD_PAYLOAD
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CLOSE = re.compile(rb"(?:^|,)[ \t]*close[ \t]*(?:,|$)", re.IGNORECASE)
 _STATUS = re.compile(r"[2-5][0-9][0-9] [\t\x20-\x7e\x80-\xff]*")
 
 # Hop-by-hop fields belong to the connection, which is the front's (RFC 9110 §7.6.1, PEP 3333 "Other HTTP Features").
@@ -31,6 +32,7 @@ _SPECIAL = frozenset([b"content-length", b"date", b"server", *_HOP_BY_HOP])
 _MAX_REMEMBERED = 1024
 
 _MAX_HEADS = 256
+_NO_PAIRS = (str, bytes, bytearray, memoryview, set, frozenset)
 
 _heads: dict[Any, tuple[bytes, int, int]] = {}
 _lines: dict[Any, bytes] = {}
@@ -58,7 +60,7 @@ def parse_status(status: Any) -> int:
 
 def text_head(headers: Iterable[tuple[str, str]]) -> Head:
     """Return the head of WSGI headers (str, latin-1); raise TypeError or ValueError for headers that can't be sent."""
-    fields = tuple(headers)
+    fields = tuple(headers if type(headers) is list else _pairs(headers))
     try:
         head = _heads.get(fields)
     except TypeError:
@@ -68,7 +70,7 @@ def text_head(headers: Iterable[tuple[str, str]]) -> Head:
 
 def byte_head(headers: Iterable[Iterable[bytes]]) -> Head:
     """Return the head of ASGI headers (bytes); raise TypeError or ValueError for headers that can't be sent."""
-    fields = tuple(headers)
+    fields = tuple(headers if type(headers) is list else _pairs(headers))
     try:
         head = _heads.get(fields)
     except TypeError:
@@ -76,12 +78,30 @@ def byte_head(headers: Iterable[Iterable[bytes]]) -> Head:
     return head or _make_head(fields, bytes)
 
 
+def _pairs(headers: Any) -> Any:
+    """Let through what can hold pairs: the keys of a dict, or letters two by two, must not become fields."""
+    if headers is None or isinstance(headers, (dict, *_NO_PAIRS)):
+        raise TypeError(f"headers must be a list of pairs, not {type(headers).__name__}")
+    return headers
+
+
+def _pair(field: Any) -> tuple[Any, Any]:
+    if not isinstance(field, (dict, *_NO_PAIRS)):
+        try:
+            name, value = field
+            return name, value
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"header {field!r} is not a pair of name and value")
+
+
 def _make_head(fields: tuple[Any, ...], kind: type) -> Head:
     lines = []
     flags = 0
     length = UNKNOWN_LENGTH
     is_varying = False
-    for name, value in fields:
+    for field in fields:
+        name, value = field if type(field) is tuple and len(field) == 2 else _pair(field)
         line = _lines.get((name, value))
         if line is None:
             if type(name) is not kind or type(value) is not kind:
@@ -130,6 +150,9 @@ def _checked_line(name: Any, value: Any, lower: bytes, raw: bytes) -> bytes:
 
 def _special(lower: bytes, raw: bytes, flags: int, length: int) -> tuple[bytes, int, int]:
     """Return the line (or nothing) of a field that the front has to know about, and what it changes."""
+    if _CONTROL.search(raw) is not None:
+        raise ValueError(f"header {lower!r} has a control character in its value {raw!r}")
+    raw = raw.strip(b" \t")
     if lower == b"content-length":
         if not raw.isdigit() or len(raw) > 18:
             raise ValueError(f"content-length {raw!r} is not a number")
@@ -137,10 +160,8 @@ def _special(lower: bytes, raw: bytes, flags: int, length: int) -> tuple[bytes, 
             raise ValueError("two different content-length headers")
         return b"", flags, int(raw)
     if lower in _HOP_BY_HOP:
-        if lower == b"connection" and b"close" in raw.lower():
+        if lower == b"connection" and _CLOSE.search(raw) is not None:
             flags |= CLOSE
         return b"", flags, length
-    if _CONTROL.search(raw) is not None:
-        raise ValueError(f"header {lower!r} has a control character in its value {raw!r}")
-    line = lower + b": " + raw.strip(b" \t") + b"\r\n"
+    line = lower + b": " + raw + b"\r\n"
     return line, flags | (HAS_DATE if lower == b"date" else HAS_SERVER), length

@@ -96,9 +96,13 @@ def text_of(error: BaseException) -> str:
     """Return the traceback from the application's first frame on: ours and the import system's say nothing to its
     author.
     """
-    import traceback  # most applications load
+    try:
+        import traceback  # most applications load
 
-    return "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
+        return "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
+    except BaseException as another:
+        # Its class is the application's: whatever is asked of it may raise, and telling an error must not be one.
+        return f"{type(error).__name__}, and {type(another).__name__} while its traceback was written\n"
 
 
 def _without_ours(tb: TracebackType | None) -> TracebackType | None:

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
-from ..wire.codec import COMPLETE, answer_frame
+from ..wire.codec import COMPLETE, answer_frame, unpack_request
 from ..wire.frames import DATA, DATA_LAST, FAILED, HEADER, LOG, MAX_PAYLOAD, WINDOW, frame
 from .channel import Channel, Stream
 from .heads import parse_status, text_head
 from .loader import text_of
 
 _ERROR = 40  # a level of the error log
+_NEVER_WITH_BODY = frozenset((204, 205, 304))
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -53,6 +54,7 @@ class WsgiStream(Stream):
         "flags",
         "has_whole_body",
         "is_bodyless",
+        "is_cut",
         "is_head",
         "is_head_sent",
         "is_over",
@@ -81,6 +83,7 @@ class WsgiStream(Stream):
         self.block: bytes | None = None
         self.is_head_sent = False
         self.is_over = False
+        self.is_cut = False
         self.condition: threading.Condition | None = None
         if payload[0] & 1:  # HAS_BODY
             self.chunks: deque[bytes] = deque()
@@ -108,9 +111,7 @@ class WsgiStream(Stream):
                         self.content_length = length = len(body)
                         if self.is_bodyless and self.status == 304:
                             self.content_length = -1
-                    if len(body) <= 65536 and not self.is_bodyless:
-                        if length < len(body):
-                            body = body[:length]
+                    if length == len(body) <= 65536 and not self.is_bodyless:
                         flags = self.flags | COMPLETE
                         self.channel.out.append(answer_frame(self.number, self.status, flags, length, self.block, body))
                         self.is_over = True
@@ -119,12 +120,12 @@ class WsgiStream(Stream):
             self._iterate(result)
         except BaseException as error:
             self._fail(error)
-        close = getattr(result, "close", None)
-        if close is not None:
-            try:
+        try:
+            close = getattr(result, "close", None)  # an attribute of the application's may raise too
+            if close is not None:
                 close()
-            except BaseException as error:
-                self._fail(error)
+        except BaseException as error:
+            self._fail(error)
         if not self.is_over:
             # The iteration was left because the client did.
             self._end(frame(FAILED, self.number))
@@ -145,7 +146,12 @@ class WsgiStream(Stream):
         code = parse_status(status)
         self.block, self.flags, self.content_length = text_head(headers)
         self.status = code
-        self.is_bodyless = self.is_head or code == 204 or code == 304
+        self.is_bodyless = self.is_head
+        if code in _NEVER_WITH_BODY:
+            if code == 205:
+                self.content_length = 0  # RFC 9110 §15.3.6: no content, but a length is due
+            else:
+                self.is_bodyless = True
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -159,32 +165,40 @@ class WsgiStream(Stream):
 
     def _iterate(self, result: Any) -> None:
         for data in result:
-            if type(data) is not bytes and not isinstance(data, bytes):
-                raise TypeError(f"the application's iterable gave {type(data).__name__}, not bytes")
+            if type(data) is not bytes:
+                if not isinstance(data, bytes):
+                    raise TypeError(f"the application's iterable gave {type(data).__name__}, not bytes")
+                data = bytes(data)
             if self.is_gone:
                 return
-            if data:
-                self._send(data)
+            if data and not self._send(data):
+                return  # it may be endless, and nobody takes any of it
         if self.is_over or self.is_gone:
             return
         block = self._started()
         if self.is_bodyless:
             self._finish_bodyless(-1)  # nothing for HEAD says nothing about GET
         elif self.is_head_sent:
+            if self.content_length >= 0:
+                raise too_short(self.content_length, self.remaining)
             self._end(frame(DATA_LAST, self.number))
+        elif self.content_length > 0:
+            raise too_short(self.content_length, self.content_length)
         else:
-            length = max(self.content_length, 0)
-            self._end(answer_frame(self.number, self.status, self.flags | COMPLETE, length, block))
+            self._end(answer_frame(self.number, self.status, self.flags | COMPLETE, 0, block))
 
     def _started(self) -> bytes:
         if self.block is None:
             raise AssertionError("the application did not call start_response()")
         return self.block
 
-    def _send(self, data: bytes) -> None:
-        """Send a block at once: PEP 3333 forbids to keep it back until the application makes the next one."""
+    def _send(self, data: bytes) -> bool:
+        """Send a block at once: PEP 3333 forbids to keep it back until the application makes the next one.
+
+        Returns False if nobody takes any more of this answer.
+        """
         if self.is_over:
-            return  # beyond the announced length
+            return self._cut()
         channel = self.channel
         out = channel.out
         number = self.number
@@ -194,25 +208,28 @@ class WsgiStream(Stream):
             if self.is_bodyless:
                 self._finish_bodyless(-1)
                 channel.flush()
-                return
+                return False
             first = data[:MAX_PAYLOAD] if len(data) > MAX_PAYLOAD else data
             if 0 <= length <= len(first):
                 # The announced length is here: the answer is complete, whatever the iterable still does.
                 self._end(answer_frame(number, self.status, self.flags | COMPLETE, length, block, first[:length]))
+                is_all = length == len(data) or self._cut()
                 channel.flush()
-                return
+                return is_all
             self.is_head_sent = True
             self.available -= len(first)
             self.remaining -= len(first)
             out.append(answer_frame(number, self.status, self.flags, length, block, first))
             if len(first) == len(data):
                 channel.flush()
-                return
+                return True
             view = memoryview(data)[len(first) :]
         else:
             view = memoryview(data)
+        is_all = True
         if self.content_length >= 0 and len(view) > self.remaining:
             view = view[: self.remaining]
+            is_all = self._cut()
         at = 0
         while at < len(view):
             if self.available <= 0:
@@ -220,6 +237,8 @@ class WsgiStream(Stream):
                 self.runner.wait_for_credit(self)
             if self.is_gone:
                 raise ClientGone("the client has gone")
+            if self.is_over:
+                return False  # ended by another thread meanwhile: not a frame more
             piece = view[at : at + min(MAX_PAYLOAD, self.available)]
             at += len(piece)
             # SAFETY: `available` is also added to by the watcher.
@@ -233,6 +252,14 @@ class WsgiStream(Stream):
                 # SAFETY: extend is one step, so no other thread's frame gets between header and bytes.
                 out.extend((HEADER.pack(len(piece), DATA, number), piece))
         channel.flush()
+        return is_all
+
+    def _cut(self) -> bool:
+        """Say once that the application gives more than its answer may have; where no body may be it is usual."""
+        if not (self.is_cut or self.is_bodyless or self.content_length < 0):
+            self.is_cut = True
+            self.channel.out.append(log_frame(_ERROR, too_long(self.payload, self.content_length)))
+        return False
 
     def _finish_bodyless(self, length: int) -> None:
         """End an answer to HEAD, or with 204 or 304; ``length`` is what a GET would have had, -1 = not known."""
@@ -251,8 +278,7 @@ class WsgiStream(Stream):
     def _fail(self, error: BaseException) -> None:
         if self.is_over:
             if not isinstance(error, ClientGone):
-                text = "after the answer was complete:\n" + text_of(error)
-                self.channel.out.append(frame(LOG, 0, bytes([_ERROR]) + text_payload(text)))
+                self.channel.out.append(log_frame(_ERROR, "after the answer was complete:\n" + text_of(error)))
             return
         self._end(frame(FAILED, self.number, b"" if isinstance(error, ClientGone) else text_payload(text_of(error))))
 
@@ -260,6 +286,23 @@ class WsgiStream(Stream):
         """The client left before the call began: end the stream without calling the application."""
         self._end(frame(FAILED, self.number))
         self.channel.streams.pop(self.number, None)
+
+
+def too_short(announced: int, missing: int) -> RuntimeError:
+    return RuntimeError(f"the answer ends after {announced - missing} of the {announced} bytes that it announced")
+
+
+def too_long(payload: bytes, limit: int) -> str:
+    """Return the line about a body that was cut; ``payload``: the REQUEST's, if it is still there."""
+    what = ""
+    if len(payload) > 3:
+        _, _, head = unpack_request(payload)
+        what = f" to {head[0]} {head[1].decode('ascii', 'backslashreplace')}"
+    return f"the answer{what} was cut at the {limit} bytes that it may have: the application gave more"
+
+
+def log_frame(level: int, text: str) -> bytes:
+    return frame(LOG, 0, bytes([level]) + text_payload(text))
 
 
 def text_payload(text: str) -> bytes:
