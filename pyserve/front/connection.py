@@ -257,8 +257,8 @@ class Connection(asyncio.Protocol):
                 else:
                     assert isinstance(event, Request)
                     self._begin(event)
-                if self._reader is not reader or self.phase >= LINGER:
-                    break
+                if self._reader is not reader or self.phase >= LINGER or self.transport.is_closing():
+                    break  # who was cut, or has left, is served nothing more
         except RequestError as error:
             self._refuse(error)
         except Exception:

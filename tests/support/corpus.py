@@ -1,4 +1,4 @@
-"""The corpus: requests as bytes and what must become of them, from tests/corpus/?-*.toml.
+"""The corpus: requests as bytes and what must become of them, from tests/corpus/*.toml.
 
 A ``[[case]]`` has a ``name``, which begins with the id of its row in the catalogue of attacks, and ``bytes`` (latin-1,
 with TOML's escapes) or ``parts``, where ``{ repeat = …, times = … }`` stands for something long. Then what it means:
@@ -97,7 +97,7 @@ def load() -> list[Case]:
     """Return every case of every file."""
     cases = [
         case
-        for path in sorted(FOLDER.glob("?-*.toml"))
+        for path in sorted(FOLDER.glob("*.toml"))
         for table in tomllib.loads(path.read_text("utf-8"))["case"]
         for case in _cases(table)
     ]
