@@ -33,7 +33,12 @@ def site(shared_site: StartSite, variant: dict[str, str]) -> Site:
 
 @pytest.mark.parametrize(
     ("host", "path", "size", "status"),
-    [("none", "/nowhere", 30 << 20, 404), ("file", "/pattern.py", 30 << 20, 405), ("w", "/echo", BODY, 413)],
+    [
+        ("none", "/nowhere", 30 << 20, 404),
+        ("file", "/pattern.py", 30 << 20, 405),
+        ("w", "/echo", BODY, 413),
+        ("a", "/hello", 30 << 20, 200),  # an application that does not look at the body
+    ],
 )
 def test_a_client_that_writes_everything_before_it_reads_gets_its_answer(
     site: Site, host: str, path: str, size: int, status: int
