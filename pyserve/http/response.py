@@ -91,7 +91,7 @@ def end_of_head(length: int) -> bytes:
 
 
 # One pass over what a worker sent: lower-case token names, no control characters, and none of the fields that belong
-# to the transport. Possessive throughout: what a worker sends is hostile, so a block that fails has to fail in one pass.
+# to the transport. Possessive throughout: a worker's block is hostile input, and has to fail in one pass if it does.
 _BLOCK = re.compile(
     rb"(?:(?!(?:content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade|te|trailer):)"
     rb"[!#$%&'*+\-.^_`|~0-9a-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+"

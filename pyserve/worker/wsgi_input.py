@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from ..wire.frames import CREDIT_BODY, WINDOW, number_frame
 from .wsgi import ClientGone, WsgiStream
 
+_GONE = "the client has gone before its request body was complete"
+
 
 class Input:
     """Reads block until they have what was asked for, or the body's end. Not for two threads at once."""
@@ -25,6 +27,8 @@ class Input:
         self._expected = WINDOW  # bytes that the front has credit for and this has not seen
 
     def read(self, size: int | None = -1) -> bytes:
+        if self._stream.is_gone:
+            raise ClientGone(_GONE)  # here too: a reader of small pieces may come to `_next` much later
         if size is None or size < 0:
             parts = [self._buffer[self._at :]]
             while chunk := self._next():
@@ -51,6 +55,8 @@ class Input:
         return b"".join(parts)
 
     def readline(self, size: int | None = -1) -> bytes:
+        if self._stream.is_gone:
+            raise ClientGone(_GONE)
         limit = -1 if size is None or size < 0 else size
         if limit == 0:
             return b""
@@ -91,7 +97,7 @@ class Input:
         stream = self._stream
         while True:
             if stream.is_gone:
-                raise ClientGone("the client has gone before its request body was complete")
+                raise ClientGone(_GONE)
             # SAFETY: looked at before the chunks, because a reader thread adds the last chunk before it says so.
             is_whole = stream.has_whole_body
             if stream.chunks:

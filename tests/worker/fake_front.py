@@ -49,6 +49,8 @@ class FakeFront:
         self._control_splitter = frames.Splitter()
         self._frames: deque[tuple[int, int, bytes]] = deque()
         self._last = 0
+        self.log: list[str] = []
+        """The lines for the error log that came while answers were read."""
 
     def close(self) -> None:
         for end in (self.data, self.control, self.worker_data, self.worker_control):
@@ -123,6 +125,9 @@ class FakeFront:
         count = 0
         while True:
             kind, stream, payload = self.next_frame()
+            if kind == frames.LOG:
+                self.log.append(payload[1:].decode())
+                continue
             assert stream == number, f"a frame {kind} of stream {stream}"
             count += 1
             if kind == frames.ANSWER:
