@@ -11,6 +11,7 @@ import re
 from pyserve.errors import RequestError
 
 MAX_LINE_BYTES = 256
+"""Of a size with its extensions and CRLF: an incomplete one is looked at again with every byte that comes."""
 MAX_EXTENSION_BYTES = 16 * 1024
 MAX_TRAILER_BYTES = 8 * 1024
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -84,6 +85,8 @@ class ChunkedDecoder:
             if line is None:
                 self._check_partial_line(buffer, at)
                 break
+            if line.end() - at > MAX_LINE_BYTES:
+                raise RequestError(400, "chunk line too long")
             if line[2]:
                 self._extension_bytes += len(line[2])
                 if self._extension_bytes > MAX_EXTENSION_BYTES:
@@ -134,7 +137,7 @@ class ChunkedDecoder:
     @staticmethod
     def _check_partial_line(buffer: bytes, at: int) -> None:
         """No full size line yet: fine only if what is there can still become one."""
-        if len(buffer) - at > MAX_LINE_BYTES + MAX_EXTENSION_BYTES:
+        if len(buffer) - at >= MAX_LINE_BYTES:
             raise RequestError(400, "chunk line too long")
         if not _PARTIAL_SIZE_LINE.fullmatch(buffer, at):
             raise RequestError(400, "malformed chunk line")

@@ -189,7 +189,7 @@ class Reader:
         if not _METHOD.match(buffer):
             raise RequestError(400, "not an HTTP request")
         if b"\n" not in buffer[: self._searched]:
-            check_request_line(buffer)
+            check_request_line(buffer[: self._max_head])
         if ILLEGAL.search(buffer[: self._max_head], max(0, self._searched - 1)):
             raise RequestError(400, ILLEGAL_WORDS)
         if len(buffer) >= self._max_head or end >= 0:

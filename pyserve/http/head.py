@@ -42,7 +42,7 @@ METHODS = {
 }  # fmt: skip
 _LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
-_OTHER_VERSION = re.compile(rb"[A-Z]+ [\x21-\x7e]+ HTTP/[2-9](?:\.[0-9])?")
+_OTHER_VERSION = re.compile(rb"[A-Z]{1,32} [\x21-\x7e]+ HTTP/[2-9](?:\.[0-9])?")
 # What no head may have anywhere: a CR that no LF can follow any more, an LF without its CR, other control characters.
 ILLEGAL = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 ILLEGAL_WORDS = "control character, bare CR or bare LF in the head"

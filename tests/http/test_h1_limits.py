@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyserve.errors import RequestError
+from pyserve.http.chunked import MAX_LINE_BYTES, ChunkedDecoder
 from pyserve.http.h1 import Reader
 from pyserve.http.h1_httptools import parse_fields
 from pyserve.http.head import HeadReader
@@ -76,3 +77,13 @@ def test_chunk_extensions_are_counted_over_the_whole_body() -> None:
     with pytest.raises(RequestError) as caught:
         machine.next_event()
     assert caught.value.status == 400
+
+
+def test_a_chunk_line_is_refused_as_soon_as_it_is_too_long() -> None:
+    """An incomplete line is read again with each byte, so a long one would cost its square."""
+    decoder = ChunkedDecoder(100)
+    line = b"1;x=" + b"y" * MAX_LINE_BYTES
+    for at in range(MAX_LINE_BYTES - 1):
+        assert decoder.receive_data(line[at : at + 1]) == b""
+    with pytest.raises(RequestError):
+        decoder.receive_data(line[MAX_LINE_BYTES - 1 : MAX_LINE_BYTES])
