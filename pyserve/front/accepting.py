@@ -98,12 +98,14 @@ class Acceptor:
         self._state = State.OPEN
         self._context.crowd = self.capacity - BURST
         for listener, factory in self._listeners:
+            if self._state is not State.OPEN:  # it filled up, or was closed, meanwhile
+                return
             own = socket.socket(fileno=os.dup(listener.fileno()))
             create = self._loop.create_unix_server if own.family == socket.AF_UNIX else self._loop.create_server
             server = await create(factory, sock=own, backlog=BACKLOG)
             if self._state is State.OPEN:
                 self._servers.append(server)
-            else:  # it filled up, or was closed, meanwhile
+            else:
                 server.close()
 
     def crowded(self) -> None:

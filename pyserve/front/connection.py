@@ -344,7 +344,7 @@ class Connection(asyncio.Protocol):
         has_body = request.has_body
         if has_body:
             self.phase = BODY
-            self._await_body()
+            self.expect_body()
         else:
             self.phase = RUN
             exchange.body_is_read = self._reader is None
@@ -404,15 +404,11 @@ class Connection(asyncio.Protocol):
         if self._dropped > DROP_BODY_BYTES:
             self._linger()
 
-    def _await_body(self) -> None:
+    def expect_body(self) -> None:
         """From now on it is the client that is slow with the body: a piece in time, and enough of them (F2)."""
         limits = self.context.limits
         self.deadline = self._rate_due = self.context.now + limits.body_timeout_s
         self._rate_left = int(limits.min_rate_bytes * limits.body_timeout_s)
-
-    def expect_body(self) -> None:
-        """The client was told to go on."""
-        self._await_body()
 
     def pause_body(self) -> None:
         self._pause_reading()
@@ -420,7 +416,7 @@ class Connection(asyncio.Protocol):
     def resume_body(self) -> None:
         self._resume_reading()
         if self.phase == BODY:
-            self._await_body()
+            self.expect_body()
         self._advance()
 
     def _pause_reading(self) -> None:
@@ -482,7 +478,7 @@ class Connection(asyncio.Protocol):
         if not exchange.body_is_read:
             self._dropped = 0
             self.phase = BODY
-            self._await_body()
+            self.expect_body()
             self._resume_reading()
             self._advance()
             return

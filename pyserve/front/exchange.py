@@ -86,9 +86,10 @@ class Exchange:
     def want_body(self) -> None:
         if self.waits_for_continue and not self.over:
             self.waits_for_continue = False
-            # A client that sent some of it already needs no telling (RFC 9110 §10.1.1).
-            if not self.body_is_read and not self.status and not self.connection.has_body_bytes:
-                self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if not self.body_is_read and not self.status:
+                # A client that sent some of it already needs no telling (RFC 9110 §10.1.1).
+                if not self.connection.has_body_bytes:
+                    self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self.connection.expect_body()
 
     def pause_body(self) -> None:
