@@ -196,15 +196,16 @@ class AsgiStream(Stream):
                 if self._status == 204:
                     length = -1
                 body = b""
-            elif length < 0:
-                length = len(body)
-            elif length < len(body):
-                body = body[:length]
-                self._cut()
-            elif length > len(body) and not self.is_gone:
-                if body:
-                    self._send_head(body)
-                raise too_short(length, length - len(body))
+            elif length != len(body):
+                if length < 0:
+                    length = len(body)
+                elif length < len(body):
+                    body = body[:length]
+                    self._cut()
+                elif not self.is_gone:
+                    if body:
+                        self._send_head(body)
+                    raise too_short(length, length - len(body))
             self._end(answer_frame(self.number, self._status, self._flags | COMPLETE, length, self._block, body))
             return
         if self.is_gone:

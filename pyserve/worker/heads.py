@@ -85,13 +85,9 @@ def _pairs(headers: Any) -> Any:
     return headers
 
 
-def _pair(field: Any) -> tuple[Any, Any]:
-    if not isinstance(field, (dict, *_NO_PAIRS)):
-        try:
-            name, value = field
-            return name, value
-        except (TypeError, ValueError):
-            pass
+def _pair(field: Any) -> tuple[Any, ...]:
+    if type(field) is list or not (field is None or isinstance(field, (int, dict, *_NO_PAIRS))):
+        return tuple(field)
     raise TypeError(f"header {field!r} is not a pair of name and value")
 
 
@@ -101,7 +97,9 @@ def _make_head(fields: tuple[Any, ...], kind: type) -> Head:
     length = UNKNOWN_LENGTH
     is_varying = False
     for field in fields:
-        name, value = field if type(field) is tuple and len(field) == 2 else _pair(field)
+        if type(field) is not tuple:
+            field = _pair(field)
+        name, value = field
         line = _lines.get((name, value))
         if line is None:
             if type(name) is not kind or type(value) is not kind:
@@ -150,18 +148,18 @@ def _checked_line(name: Any, value: Any, lower: bytes, raw: bytes) -> bytes:
 
 def _special(lower: bytes, raw: bytes, flags: int, length: int) -> tuple[bytes, int, int]:
     """Return the line (or nothing) of a field that the front has to know about, and what it changes."""
-    if _CONTROL.search(raw) is not None:
-        raise ValueError(f"header {lower!r} has a control character in its value {raw!r}")
-    raw = raw.strip(b" \t")
     if lower == b"content-length":
+        raw = raw.strip(b" \t")
         if not raw.isdigit() or len(raw) > 18:
             raise ValueError(f"content-length {raw!r} is not a number")
         if length >= 0 and length != int(raw):
             raise ValueError("two different content-length headers")
         return b"", flags, int(raw)
+    if _CONTROL.search(raw) is not None:
+        raise ValueError(f"header {lower!r} has a control character in its value {raw!r}")
     if lower in _HOP_BY_HOP:
         if lower == b"connection" and _CLOSE.search(raw) is not None:
             flags |= CLOSE
         return b"", flags, length
-    line = lower + b": " + raw + b"\r\n"
+    line = lower + b": " + raw.strip(b" \t") + b"\r\n"
     return line, flags | (HAS_DATE if lower == b"date" else HAS_SERVER), length

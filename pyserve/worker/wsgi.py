@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
-from ..wire.codec import COMPLETE, answer_frame, unpack_request
+from ..wire.codec import COMPLETE, UNKNOWN_LENGTH, answer_frame, unpack_request
 from ..wire.frames import DATA, DATA_LAST, FAILED, HEADER, LOG, MAX_PAYLOAD, WINDOW, frame
 from .channel import Channel, Stream
 from .heads import parse_status, text_head
 from .loader import text_of
 
 _ERROR = 40  # a level of the error log
-_NEVER_WITH_BODY = frozenset((204, 205, 304))
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -54,7 +53,6 @@ class WsgiStream(Stream):
         "flags",
         "has_whole_body",
         "is_bodyless",
-        "is_cut",
         "is_head",
         "is_head_sent",
         "is_over",
@@ -83,7 +81,6 @@ class WsgiStream(Stream):
         self.block: bytes | None = None
         self.is_head_sent = False
         self.is_over = False
-        self.is_cut = False
         self.condition: threading.Condition | None = None
         if payload[0] & 1:  # HAS_BODY
             self.chunks: deque[bytes] = deque()
@@ -146,12 +143,9 @@ class WsgiStream(Stream):
         code = parse_status(status)
         self.block, self.flags, self.content_length = text_head(headers)
         self.status = code
-        self.is_bodyless = self.is_head
-        if code in _NEVER_WITH_BODY:
-            if code == 205:
-                self.content_length = 0  # RFC 9110 §15.3.6: no content, but a length is due
-            else:
-                self.is_bodyless = True
+        self.is_bodyless = self.is_head or code == 204 or code == 304
+        if code == 205:
+            self.content_length = 0  # RFC 9110 §15.3.6: no content, but a length is due
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -229,7 +223,7 @@ class WsgiStream(Stream):
         is_all = True
         if self.content_length >= 0 and len(view) > self.remaining:
             view = view[: self.remaining]
-            is_all = self._cut()
+            is_all = False
         at = 0
         while at < len(view):
             if self.available <= 0:
@@ -251,14 +245,16 @@ class WsgiStream(Stream):
             else:
                 # SAFETY: extend is one step, so no other thread's frame gets between header and bytes.
                 out.extend((HEADER.pack(len(piece), DATA, number), piece))
+        if not is_all:
+            self._cut()
         channel.flush()
         return is_all
 
     def _cut(self) -> bool:
         """Say once that the application gives more than its answer may have; where no body may be it is usual."""
-        if not (self.is_cut or self.is_bodyless or self.content_length < 0):
-            self.is_cut = True
+        if not (self.is_bodyless or self.content_length < 0):
             self.channel.out.append(log_frame(_ERROR, too_long(self.payload, self.content_length)))
+            self.content_length = UNKNOWN_LENGTH  # said once; the answer is over, so nothing else needs it
         return False
 
     def _finish_bodyless(self, length: int) -> None:
