@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 # Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest.
 IDLE, HEAD, BODY, RUN, LINGER, CLOSING = range(6)
 
-HIGH_WATER = 64 * 1024
+HIGH_WATER = 16 * 1024
+"""Unsent in memory; the kernel has megabytes beside it, and slow clients are many."""
 MAX_PIPELINED_BYTES = 64 * 1024
 LINGER_S = 2.0
 LINGER_MOST_S = 10.0
@@ -104,6 +105,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by class
         context = self.context
+        self.transport.set_write_buffer_limits(HIGH_WATER)
         context.add(self)
         if context.is_draining:  # the kernel had accepted it before
             self.drain()

@@ -5,7 +5,7 @@ I/O: none. What an application sees of a request is put together here; ``http.hi
 
 from __future__ import annotations
 
-from pyserve.handlers.call import AppCall
+from pyserve.handlers.call import GATHERED_BYTES, AppCall
 from pyserve.handlers.interface import Exchange, Handler
 from pyserve.handlers.pool import Pool
 from pyserve.http.hidden import visible_fields
@@ -37,7 +37,9 @@ class AppHandler:
         call = AppCall(self._pool, exchange, b"")
         call.mount = self._mount
         exchange.attach(call)
-        if self._pool.interface == WSGI:
+        length = request.content_length
+        is_small = length is not None and length <= GATHERED_BYTES and not request.expects_continue
+        if is_small or self._pool.interface == WSGI or not self._pool.has_room_to_stream():
             call.gather()
         else:
             # Nobody wants the body before a worker was chosen: it waits in the kernel, not here.

@@ -1,7 +1,8 @@
 """Step 5 of the request path: one application call, from the exchange's side to a worker's stream and back.
 
-I/O: none but the spool files of WSGI. WSGI bodies are gathered before a worker is taken and answers are taken over as
-fast as the application makes them, so a slow client never holds a worker; ASGI streams both ways by credit (D16).
+I/O: none but spool files. WSGI bodies are gathered before a worker is taken and answers are taken over as fast as the
+application makes them, so a slow client never holds a worker (D16). ASGI streams both ways by credit, but for small
+bodies and what fits into ``ASGI_SPOOL_BYTES`` of an answer.
 Invariant: at most one worker runs a call, and a call that may have started is never started again, except an
 idempotent one without a body (once).
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS"))
 _PIECE = frames.MAX_PAYLOAD
 _FILE_PIECE = 1024 * 1024
+ASGI_SPOOL_BYTES = 16 * 1024 * 1024
+"""So much of an ASGI answer is taken over for a slow client, so that it holds no slot of its worker for the sake of an
+ordinary page or file; a longer one streams under back-pressure."""
+GATHERED_BYTES = 64 * 1024
+"""Bodies that say that they are no longer are gathered for ASGI too: who drips one holds nothing but a connection."""
 
 
 class AppCall:
@@ -229,13 +235,14 @@ class AppCall:
         elif exchange.is_writable and not self._spool:
             exchange.send_data(data)
             self._return_credit(len(data))
-        elif self.worker is not None and self.worker.interface == frames.WSGI:
+        else:
             spool = self._spool
             if spool is None:
-                spool = self._spool = Spool(self._pool.spool_dir)
+                # Nothing in memory: the connection has its share there already, and slow clients are many.
+                spool = self._spool = Spool(self._pool.spool_dir, 0)
                 exchange.at_end(spool.close)
             # LIMIT: at most one window beyond the bound; then credit stops until the client has taken all.
-            is_within = spool.file_bytes < self._pool.spool_bytes
+            is_within = spool.file_bytes < self._most_spooled
             try:
                 spool.append(data)
             except OSError as error:
@@ -245,9 +252,13 @@ class AppCall:
                 self._return_credit(len(data))
             else:
                 self._uncredited += len(data)
-        else:
-            exchange.send_data(data)
-            self._uncredited += len(data)
+
+    @property
+    def _most_spooled(self) -> int:
+        """How much of the answer is taken over from the worker ahead of the client."""
+        if self.worker is not None and self.worker.interface == frames.ASGI:
+            return min(ASGI_SPOOL_BYTES, self._pool.spool_bytes)
+        return self._pool.spool_bytes
 
     def end_of_answer(self) -> None:
         """The application is done; what is spooled still goes to the client."""

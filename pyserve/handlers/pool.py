@@ -163,6 +163,13 @@ class Pool:
             self._board.set_app(self._front, self.index, QUEUED, len(self.queue))
         self._look_again_soon()
 
+    def has_room_to_stream(self) -> bool:
+        """May a request begin whose body has not come yet? Only into the first half of a worker's slots.
+
+        The other half is for requests that are whole, so clients that drip their bodies can't take every slot.
+        """
+        return any(seat.is_open and (seat.outstanding + seat.elsewhere) * 2 < seat.slots for seat in self._seats)
+
     def forget(self, call: AppCall) -> None:
         """The client of a waiting call has left."""
         try:

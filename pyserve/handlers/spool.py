@@ -18,10 +18,11 @@ class Spool:
     ``close`` when done.
     """
 
-    __slots__ = ("_directory", "_fd", "_memory", "_memory_bytes", "_read_at", "_write_at")
+    __slots__ = ("_directory", "_fd", "_memory", "_memory_bytes", "_most_memory", "_read_at", "_write_at")
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, memory_bytes: int = MEMORY_BYTES) -> None:
         self._directory = directory
+        self._most_memory = memory_bytes
         self._memory: deque[bytes] = deque()
         self._memory_bytes = 0
         self._fd = -1
@@ -38,7 +39,7 @@ class Spool:
 
     def append(self, data: bytes) -> None:
         """Add bytes; raise ``OSError`` if the disk does not take them."""
-        if self._read_at == self._write_at and self._memory_bytes + len(data) <= MEMORY_BYTES:
+        if self._read_at == self._write_at and self._memory_bytes + len(data) <= self._most_memory:
             self._memory.append(data)
             self._memory_bytes += len(data)
             return

@@ -141,7 +141,7 @@ def test_an_application_that_does_not_take_a_body_is_late_all_the_same() -> None
 
 def test_the_time_that_a_client_takes_to_read_is_not_the_applications() -> None:
     table = Table()
-    table.pool.spool_bytes = 100_000
+    table.pool.spool_bytes = 150_000
     exchange = table.ask()
     (stream,) = table.streams()
     begin_answer(table, stream)

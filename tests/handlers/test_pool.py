@@ -330,6 +330,7 @@ def test_an_answer_with_unclean_fields_never_reaches_a_client(block: bytes) -> N
 
 def test_more_answer_bytes_than_credit_are_a_broken_rule() -> None:
     table = Table(interface=frames.ASGI)
+    table.pool.spool_bytes = 0
     exchange = table.ask()
     exchange.is_writable = False
     (stream,) = table.streams()
@@ -341,8 +342,9 @@ def test_more_answer_bytes_than_credit_are_a_broken_rule() -> None:
     assert ("broke", 1) in table.told
 
 
-def test_an_asgi_answer_earns_credit_only_as_the_client_takes_it() -> None:
+def test_a_long_asgi_answer_earns_credit_only_as_the_client_takes_it() -> None:
     table = Table(interface=frames.ASGI)
+    table.pool.spool_bytes = 0  # as if it were beyond what is taken over
     exchange = table.ask()
     exchange.is_writable = False
     (stream,) = table.streams()
@@ -351,13 +353,15 @@ def test_an_asgi_answer_earns_credit_only_as_the_client_takes_it() -> None:
     assert table.channel().control == []
     exchange.is_writable = True
     exchange.receiver.on_writable()
+    exchange.transmit()
     assert [(kind, frames.number(payload)) for kind, _, payload in table.channel().control] == [
         (frames.CREDIT, 2 * frames.MAX_PAYLOAD)
     ]
 
 
-def test_a_wsgi_answer_is_taken_over_however_slow_the_client_is() -> None:
-    table = Table()
+@pytest.mark.parametrize("interface", [frames.WSGI, frames.ASGI])
+def test_an_answer_is_taken_over_however_slow_the_client_is(interface: int) -> None:
+    table = Table(interface=interface)
     exchange = table.ask()
     exchange.is_writable = False
     (stream,) = table.streams()
@@ -419,6 +423,27 @@ def test_an_asgi_body_waits_for_credit_and_the_client_for_the_application() -> N
     credit = frames.number_frame(frames.CREDIT_BODY, stream, frames.WINDOW // 2)
     table.pool.frames_received(table.worker(), frames.Splitter().feed(credit))
     assert exchange.calls[-1] == "resume_body"
+
+
+@pytest.mark.parametrize("interface", [frames.WSGI, frames.ASGI])
+def test_a_small_body_that_drips_holds_no_worker(interface: int) -> None:
+    table = Table(interface=interface)
+    exchange = table.ask(method="POST", body=8192)
+    exchange.receiver.body_data(bytes(8191))
+    assert table.streams() == []
+    exchange.receiver.body_data(b"x")
+    exchange.receiver.body_end()
+    assert len(table.streams()) == 1
+
+
+def test_bodies_that_have_not_come_yet_take_half_of_the_slots_at_most() -> None:
+    table = Table(interface=frames.ASGI)
+    slots = table.worker().slots
+    for _ in range(slots):
+        table.ask(method="POST", body=400_000)
+    assert len(table.streams()) == (slots + 1) // 2
+    table.ask()
+    assert len(table.streams()) == (slots + 1) // 2 + 1, "a request that is whole is run"
 
 
 def test_a_request_past_its_deadline_is_504_and_its_worker_is_reported_stuck() -> None:
