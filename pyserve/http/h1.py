@@ -13,7 +13,7 @@ from typing import Final
 
 from pyserve.errors import RequestError
 from pyserve.http.chunked import ChunkedDecoder
-from pyserve.http.head import ILLEGAL, ILLEGAL_WORDS, check_request_line
+from pyserve.http.head import ILLEGAL_WORDS, check_request_line, has_illegal
 from pyserve.http.request import Request
 
 # How every request begins, as far as it has come; no method is longer (``http.head``).
@@ -190,7 +190,7 @@ class Reader:
             raise RequestError(400, "not an HTTP request")
         if b"\n" not in buffer[: self._searched]:
             check_request_line(buffer[: self._max_head])
-        if ILLEGAL.search(buffer[: self._max_head], max(0, self._searched - 1)):
+        if has_illegal(buffer, max(0, self._searched - 1), self._max_head):
             raise RequestError(400, ILLEGAL_WORDS)
         if len(buffer) >= self._max_head or end >= 0:
             if b"\n" not in buffer[: self._max_head]:

@@ -40,11 +40,10 @@ METHODS = {
         "LOCK", "UNLOCK", "SEARCH", "REPORT",
     )
 }  # fmt: skip
+_LEGAL_IN_HEAD = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _OTHER_VERSION = re.compile(rb"[A-Z]{1,32} [\x21-\x7e]+ HTTP/[2-9](?:\.[0-9])?")
-# What no head may have anywhere: a CR that no LF can follow any more, an LF without its CR, other control characters.
-ILLEGAL = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 ILLEGAL_WORDS = "control character, bare CR or bare LF in the head"
 # RFC 9110 §8.6 lets zeros lead; to a reader that takes them for octal it is another length.
 _CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
@@ -90,7 +89,7 @@ class HeadReader:
         except RequestError:
             # The same verdict as of a head that comes in pieces, where these are seen first.
             check_request_line(raw)
-            if ILLEGAL.search(raw):
+            if has_illegal(raw, 0, len(raw)):
                 raise RequestError(400, ILLEGAL_WORDS) from None
             raise
 
@@ -193,11 +192,28 @@ class HeadReader:
         return known
 
 
+def has_illegal(data: bytes, start: int, end: int) -> bool:
+    """Is there what no head may have: a CR that no LF follows, an LF without its CR, or another control character?
+
+    Looks at ``data[start:end]`` of a head that may be incomplete (its last byte may be a CR), all legal before
+    ``start``. Counts, because searching would cost 20 ns a byte, and who sends junk sends much of it.
+    """
+    if start and data[start : start + 1] == b"\n":
+        start -= 1
+    part = data[start:end]
+    pairs = part.count(b"\r\n")
+    return bool(
+        part.translate(None, _LEGAL_IN_HEAD)
+        or part.count(b"\n") != pairs
+        or part.count(b"\r") != pairs + part.endswith(b"\r")
+    )
+
+
 def check_request_line(raw: bytes) -> None:
     """Raise ``RequestError`` if the first line of a head, or of a part of one, is complete and is no request line."""
     end = raw.find(b"\r\n")
     if end >= 0:
-        if ILLEGAL.search(raw, 0, end + 2):
+        if has_illegal(raw, 0, end + 2):
             raise RequestError(400, ILLEGAL_WORDS)
         _read_request_line(raw[:end])
 
