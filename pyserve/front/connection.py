@@ -21,6 +21,7 @@ from pyserve.errors import Fate, RequestError
 from pyserve.front.context import Context
 from pyserve.front.exchange import DROP_BODY_BYTES, Exchange
 from pyserve.front.file_output import FileOutput
+from pyserve.front.pace import Pace
 from pyserve.front.repeat import Repeat
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
 from pyserve.http.request import Request
@@ -57,11 +58,10 @@ class Connection(asyncio.Protocol):
         "_is_paused",
         "_is_reading_paused",
         "_linger_ends",
-        "_mark",
-        "_rate_due",
-        "_rate_left",
         "_reader",
-        "_taken_by",
+        "_reading_pace",
+        "_taken",
+        "_writing_pace",
         "client",
         "context",
         "deadline",
@@ -85,10 +85,9 @@ class Connection(asyncio.Protocol):
         self.phase = HEAD
         self.deadline = context.now + context.limits.head_timeout_s
         self.written = 0  # bytes given to the transport or taken by the kernel
-        self._mark = -1  # how many of them the client had taken when ``_taken_by`` was set; -1: nothing waits for it
-        self._taken_by = 0.0
-        self._rate_left = 0  # of a body: so many bytes have to come until ``_rate_due``
-        self._rate_due = 0.0
+        self._taken = 0  # how many of them the client had when that was last looked at
+        self._reading_pace: Pace | None = None  # of a body
+        self._writing_pace: Pace | None = None  # while something waits for the client to take it
         self._linger_ends = 0.0
         self._reader: Reader | None = None
         self._files: FileOutput | None = None
@@ -236,7 +235,7 @@ class Connection(asyncio.Protocol):
                 if isinstance(event, bytes):
                     if exchange is not None:
                         self.deadline = self.context.now + self.context.limits.body_timeout_s
-                        self._rate_left -= len(event)
+                        self._reading_pace.moved(len(event))  # type: ignore[union-attr]
                         exchange.waits_for_continue = False
                         if exchange.receiver is not None:
                             exchange.receiver.body_data(event)
@@ -408,9 +407,13 @@ class Connection(asyncio.Protocol):
 
     def expect_body(self) -> None:
         """From now on it is the client that is slow with the body: a piece in time, and enough of them (F2)."""
-        limits = self.context.limits
-        self.deadline = self._rate_due = self.context.now + limits.body_timeout_s
-        self._rate_left = int(limits.min_rate_bytes * limits.body_timeout_s)
+        context = self.context
+        limits = context.limits
+        self.deadline = context.now + limits.body_timeout_s
+        if self._reading_pace is None:
+            self._reading_pace = Pace(limits.body_timeout_s, limits.min_rate_bytes, context.now)
+        else:
+            self._reading_pace.restart(context.now)
 
     def pause_body(self) -> None:
         self._pause_reading()
@@ -586,10 +589,9 @@ class Connection(asyncio.Protocol):
             self._check_progress(now)  # it is not the client that is slow with the body
         elif phase == LINGER and self.transport.get_write_buffer_size():
             self._check_progress(now)
-        elif phase == BODY and self.exchange is not None and now >= self._rate_due and now < self.deadline:
-            self._check_rate(now)
         elif now < self.deadline:
-            pass
+            if phase == BODY and self.exchange is not None and self._reading_pace.is_too_slow(now):  # type: ignore[union-attr]
+                self._refuse(RequestError(408, "the body came too slowly"))
         elif phase == HEAD:
             if self._reader is not None and self._reader.buffered:
                 self._refuse(RequestError(408, "the head took too long"))
@@ -600,35 +602,30 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
-    def _check_rate(self, now: float) -> None:
-        """Refuse a body that drips: every ``body_timeout`` has to bring its ``min_rate`` of bytes."""
-        if self._rate_left > 0:
-            self._refuse(RequestError(408, "the body came too slowly"))
-            return
-        limits = self.context.limits
-        self._rate_due = now + limits.body_timeout_s
-        self._rate_left = int(limits.min_rate_bytes * limits.body_timeout_s)
-
     def _check_progress(self, now: float) -> None:
-        """Cut a client that takes its answer too slowly: every ``write_timeout`` has to see its ``min_rate`` go.
+        """Cut a client that takes its answer too slowly.
 
         Looked at only while something waits here: what the kernel has taken costs us nothing.
         """
         unsent = self.transport.get_write_buffer_size()
         if not unsent and not self.has_file_pending:
-            self._mark = -1
+            self._writing_pace = None
             return
-        if self._mark >= 0 and now < self._taken_by:
+        pace = self._writing_pace
+        if pace is not None and not pace.is_due(now):
             return
         own = self.transport.get_extra_info("socket")
         taken = self.written - unsent - (0 if own is None else unacknowledged_bytes(own.fileno()))
-        limits = self.context.limits
-        if self._mark >= 0 and taken - self._mark < max(1, int(limits.min_rate_bytes * limits.write_timeout_s)):
-            self._reset_at_close()  # else the kernel would go on holding megabytes for it
-            self.abort()
-            return
-        self._mark = taken
-        self._taken_by = now + limits.write_timeout_s
+        if pace is None:
+            limits = self.context.limits
+            self._writing_pace = Pace(limits.write_timeout_s, limits.min_rate_bytes, now)
+        else:
+            pace.moved(taken - self._taken)
+            if pace.is_too_slow(now):
+                self._reset_at_close()  # else the kernel would go on holding megabytes for it
+                self.abort()
+                return
+        self._taken = taken
 
     @property
     def is_sheddable(self) -> bool:
