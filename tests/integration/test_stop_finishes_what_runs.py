@@ -39,6 +39,24 @@ def test_requests_that_run_complete(start_site: StartSite, kind: str, number: si
     assert site.wait_exit() == 0
 
 
+def test_a_late_request_on_a_kept_connection_is_answered_and_the_connection_closed(start_site: StartSite) -> None:
+    site = start_site(trial.one("wsgi", "threads = 2"))
+    with site.connect() as idle, site.connect() as late, site.connect() as busy:
+        for client in (idle, late):
+            assert client.get("/hello").field("connection") is None
+        busy.send(request("/slow?s=1", "a"))
+        wait_until(lambda: site.workers("wsgi")[0]["running"] == 1, "the slow request to run")
+        site.terminate()
+        site.wait_line("stopping: SIGTERM")
+        answer = late.get("/hello")
+        assert (answer.status, answer.field("connection")) == (200, "close")
+        assert late.is_closed()
+        answer = busy.read_response()
+        assert (answer.status, answer.field("connection")) == (200, "close")
+        assert idle.is_closed()
+    assert site.wait_exit() == 0
+
+
 def test_the_port_can_be_bound_again_at_once(start_site: StartSite) -> None:
     first = start_site(trial.one("wsgi"))
     with first.connect() as client:
