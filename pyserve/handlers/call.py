@@ -11,6 +11,7 @@ HOT: ``answer`` with COMPLETE is nearly every call (benchmarks/hello_wsgi.py).
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyserve.handlers.interface import Exchange
@@ -52,6 +53,7 @@ class AppCall:
         "is_recalled",
         "is_retry",
         "is_timed_out",
+        "left_at",
         "mount",
         "stream",
         "worker",
@@ -70,6 +72,7 @@ class AppCall:
         self.is_recalled = False
         self.is_retry = False
         self.is_timed_out = False
+        self.left_at = 0.0  # 0 = the client has not ended its sending, or not while this waited
         self._body: Spool | None = None
         self._body_is_whole = False
         self._send_window: SendWindow | None = None
@@ -316,7 +319,9 @@ class AppCall:
 
     def client_half_closed(self) -> None:
         """It may well be waiting for its answer, so that is still sent; an ASGI application hears http.disconnect."""
-        if self.worker is not None and self.worker.interface == frames.ASGI:
+        if self.worker is None:
+            self.left_at = monotonic()
+        elif self.worker.interface == frames.ASGI:
             self.worker.channel.send_control(frames.frame(frames.HALF_CLOSED, self.stream))
 
     def can_move(self, has_started: bool) -> bool:

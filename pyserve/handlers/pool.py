@@ -29,6 +29,9 @@ YIELD_S = 0.003
 """Longer than it takes others to look."""
 TURN_S = 0.006
 """How soon a front looks whether a worker that was busy for another front is free."""
+LEFT_AFTER_S = 1.0
+"""A client that has ended its sending may still read, but one that is gone looks the same: so long its request waits in
+the queue for its turn, then it is taken for gone. A full pool must not run what nobody waits for."""
 RETRY_AFTER = b"retry-after: 1\r\n"
 
 
@@ -442,6 +445,9 @@ class Pool:
         for call in [call for call in self.queue if now >= call.deadline]:
             self.forget(call)
             call.exchange.fail(503, f"app {self.name}: no worker was free in time", RETRY_AFTER)
+        for call in [call for call in self.queue if call.left_at and now >= call.left_at + LEFT_AFTER_S]:
+            self.forget(call)
+            call.exchange.abort()
         for worker in self._seats:
             for call in worker.streams.values():
                 if now >= call.deadline and not call.is_timed_out:

@@ -436,6 +436,18 @@ def test_a_small_body_that_drips_holds_no_worker(interface: int) -> None:
     assert len(table.streams()) == 1
 
 
+def test_a_client_that_seems_to_have_left_waits_in_the_queue_for_a_moment_only() -> None:
+    table = Table(queue_size=5)
+    table.ask()
+    gone, there = table.ask(), table.ask()
+    gone.receiver.client_half_closed()
+    table.pool.sweep(monotonic())
+    assert not gone.over
+    table.pool.sweep(monotonic() + 1.1)
+    assert (gone.over, gone.status, there.over) == (True, 0, False)
+    assert len(table.pool.queue) == 1
+
+
 def test_bodies_that_have_not_come_yet_take_half_of_the_slots_at_most() -> None:
     table = Table(interface=frames.ASGI)
     slots = table.worker().slots
