@@ -30,6 +30,8 @@ _FILE_PIECE = 1024 * 1024
 ASGI_SPOOL_BYTES = 16 * 1024 * 1024
 """So much of an ASGI answer is taken over for a slow client, so that it holds no slot of its worker for the sake of an
 ordinary page or file; a longer one streams under back-pressure."""
+HALF_BYTES = 32 * 1024
+"""A transport keeps what a full kernel does not take, and keeps it whole: so a frame is given to it in halves."""
 GATHERED_BYTES = 64 * 1024
 """Bodies that say that they are no longer are gathered for ASGI too: who drips one holds nothing but a connection."""
 
@@ -227,11 +229,18 @@ class AppCall:
         return False
 
     def data(self, data: bytes) -> None:
-        """Take a piece of the answer's body and return credit: at once for WSGI, as the client takes it for ASGI."""
+        """Take a piece of the answer's body and return credit: at once, but where no more may be taken over."""
         window = self._receive_window
         if window is None:
             window = self._receive_window = ReceiveWindow()
         window.received(len(data))
+        if len(data) > HALF_BYTES:
+            self._take_over(data[:HALF_BYTES])
+            data = data[HALF_BYTES:]
+        self._take_over(data)
+
+    def _take_over(self, data: bytes) -> None:
+        """Send, or keep for when the client has taken what it was sent."""
         exchange = self.exchange
         if exchange.over:
             self._return_credit(len(data))
