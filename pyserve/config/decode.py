@@ -155,7 +155,12 @@ def _server(
     http = _listeners(table)
     trusted_proxies = _trusted_proxies(table)
     for index, listener in enumerate(http):
-        if listener.proxy_protocol and not trusted_proxies:
+        if listener.proxy_protocol and listener.unix_path and "unix:" not in trusted_proxies:
+            place = ("http", index) if isinstance(table.values["http"], (list, tuple)) else ("http",)
+            table.problem(
+                'proxy_protocol on a Unix socket needs "unix:" in trusted_proxies: nobody else connects there', *place
+            )
+        elif listener.proxy_protocol and not trusted_proxies:
             place = ("http", index) if isinstance(table.values["http"], (list, tuple)) else ("http",)
             table.problem("proxy_protocol needs trusted_proxies: without them no connection would be let in", *place)
     fronts = facts.cores if table.values.get("fronts") == "auto" else _fronts(table)
@@ -211,10 +216,12 @@ def _listeners(table: Table) -> tuple[Listener, ...]:
 def _listener(table: Table, keys: tuple[str | int, ...], entry: object) -> Listener | None:
     """An address, or a table of it and what is special about it; None and a problem for anything else."""
     has_proxy_protocol = False
-    if isinstance(entry, Mapping) and "address" in entry:
+    if isinstance(entry, Mapping) and not set(entry) <= {"file", "env"}:
         inner = Table(entry, (*table.path, *keys), table.scope, _LISTENER)
         text = inner.text("address")
         has_proxy_protocol = inner.flag("proxy_protocol", False)
+        if "address" not in entry and set(entry) <= set(_LISTENER):
+            table.problem('expected the key "address", as { address = ":8080", proxy_protocol = true }', *keys)
         keys = (*keys, "address")
     else:
         text = table.text_at(entry, keys, 'an address, as "127.0.0.1:8000"')

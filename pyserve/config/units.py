@@ -26,7 +26,7 @@ _DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?(?:ms|[smhd]))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd])")
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([KMGT]?i?B)")
 _DURATION_EXPECTED = 'expected a duration, as "500ms", "10s", "5m", "2h", "30d" or "1h30m"'
-_SIZE_EXPECTED = 'expected a size, as "32KiB", "100MiB" or "1GiB" (or KB, MB, GB: powers of ten)'
+_SIZE_EXPECTED = 'expected a size, as "500B", "32KiB", "100MiB" or "1GiB" (or KB, MB, GB: powers of ten)'
 MAX_DURATION_S = 10 * 366 * 86400.0
 MAX_SIZE_BYTES = 1 << 50
 # The kernel's limit is 108 bytes with the final zero, 104 on macOS.

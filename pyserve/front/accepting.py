@@ -61,6 +61,8 @@ class Acceptor:
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[object]] = set()
         self._arriving = 0
+        # asyncio's own server makes a task of each connection too, and drops those under way when it is closed.
+        self._has_server = not isinstance(loop, asyncio.BaseEventLoop)
         self._state = State.NEARLY_FULL
         self.capacity = 0
 
@@ -74,7 +76,7 @@ class Acceptor:
                 f"room for {self.capacity} connections, not for max_connections = {limit}: "
                 f"this process may have {files} files open (ulimit -n, LimitNOFILE= of systemd)"
             )
-        if self.capacity > 2 * BURST:
+        if self._has_server and self.capacity > 2 * BURST:
             await self._open_servers()
         else:
             self._accept_ourselves()
@@ -144,7 +146,7 @@ class Acceptor:
                 self._shut()
                 return
             try:
-                accepted, _ = listener.accept()
+                self._take(listener, factory)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -155,11 +157,15 @@ class Acceptor:
                 self._make_room()
                 self._shut()
                 return
-            accepted.setblocking(False)
-            self._arriving += 1
-            task: asyncio.Task[object] = self._loop.create_task(self._loop.connect_accepted_socket(factory, accepted))
-            self._tasks.add(task)
-            task.add_done_callback(self._arrived)
+
+    def _take(self, listener: socket.socket, factory: ProtocolFactory) -> None:
+        """Accept one connection; raise ``OSError`` if there is none."""
+        accepted, _ = listener.accept()
+        accepted.setblocking(False)
+        self._arriving += 1
+        task: asyncio.Task[object] = self._loop.create_task(self._loop.connect_accepted_socket(factory, accepted))
+        self._tasks.add(task)
+        task.add_done_callback(self._arrived)
 
     def _arrived(self, task: asyncio.Task[object]) -> None:
         self._arriving -= 1
@@ -192,6 +198,8 @@ class Acceptor:
 
     def sweep(self) -> None:
         """Every 250 ms: a connection may have become idle, the limit may have changed, it may be quiet again."""
+        if self._state is State.CLOSED:
+            return
         self._measure()
         connections = len(self._context.connections)
         if self._state is State.OPEN and connections >= self._context.crowd:
@@ -199,7 +207,7 @@ class Acceptor:
         elif self._state is State.SHUT:
             if connections < self.capacity or any(c.is_sheddable for c in self._context.connections):
                 self._accept_ourselves()
-        elif self._state is State.NEARLY_FULL and connections < self.capacity - 2 * BURST:
+        elif self._has_server and self._state is State.NEARLY_FULL and connections < self.capacity - 2 * BURST:
             for listener, _ in self._listeners:
                 self._loop.remove_reader(listener.fileno())
             self._state = State.OPEN
@@ -207,11 +215,23 @@ class Acceptor:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    @property
+    def is_arriving(self) -> bool:
+        """Are there connections that were accepted and have not been made yet?"""
+        return self._arriving > 0
+
     def close(self) -> None:
-        """Accept nothing more and let go of the listeners."""
+        """Accept what waits in the kernel's queues, which would be reset otherwise, then let go of the listeners."""
         self._shut()
         self._state = State.CLOSED
         self._context.is_shut = False
         self._close_servers()
-        for listener, _ in self._listeners:
+        room = self.capacity - len(self._context.connections)
+        for listener, factory in self._listeners:
+            try:
+                while room > 0:
+                    self._take(listener, factory)
+                    room -= 1
+            except OSError:
+                pass  # no more of them, or none can be taken
             listener.close()

@@ -204,12 +204,13 @@ class Connection(asyncio.Protocol):
     def _peer(self) -> Peer:
         return self._given or _peer(self.transport)
 
-    def forwarded_peer(self, forwarded: Forwarded) -> bytes:
+    def forwarded_peer(self, forwarded: Forwarded, authority: str) -> bytes:
         """Both ends as trusted proxies name them; what they don't say is as it is on this connection."""
         client, server, scheme = self._peer()
         scheme = forwarded.scheme or scheme
-        if forwarded.authority is not None:
-            server = split_authority(forwarded.authority.decode("ascii"), scheme)
+        if authority and (forwarded.scheme or forwarded.authority is not None):
+            # Who tells the scheme has its own port before ours: the client asked for what Host says.
+            server = split_authority(authority, scheme)
         if forwarded.port:
             server = (server[0], forwarded.port)
         return pack_peer(Peer(forwarded.client or client, server, scheme))
@@ -364,6 +365,9 @@ class Connection(asyncio.Protocol):
         except RequestError as error:
             if error.fate is not Fate.KEEP:
                 self.must_close = True
+            elif has_body:
+                # No site, or none of its routes, wants it: it is read and dropped, and is no larger than any may be.
+                self._reader.allow_unwanted_body(context.limits.max_body_bytes)  # type: ignore[union-attr]
             exchange.fail(error.status, error.reason)
         except Exception:
             # Our own bug: this request fails, the front serves on.
@@ -385,8 +389,8 @@ class Connection(asyncio.Protocol):
             if receiver is not None:
                 receiver.client_gone()
             return
-        if self.phase == BODY:  # the rest of a body whose request was answered long ago
-            self.abort()
+        if self.phase == BODY:  # the rest of a body whose request was answered long ago: that answer is to be seen
+            self._linger()
             return
         context = self.context
         body = error_page(error.status, "")
@@ -622,6 +626,9 @@ class Connection(asyncio.Protocol):
         else:
             pace.moved(taken - self._taken)
             if pace.is_too_slow(now):
+                self.context.error_log.seldom(
+                    "info", "slow reader", f"cut {self.client.decode()}: it took its answer too slowly"
+                )
                 self._reset_at_close()  # else the kernel would go on holding megabytes for it
                 self.abort()
                 return

@@ -67,7 +67,7 @@ class Exchange:
     def peer_blob(self) -> bytes:
         forwarded = self.request.forwarded
         if forwarded is not None:
-            return self.connection.forwarded_peer(forwarded)
+            return self.connection.forwarded_peer(forwarded, self.request.authority)
         return self.connection.known_peer or self.connection.peer_blob()
 
     @property

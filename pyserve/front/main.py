@@ -39,6 +39,7 @@ from pyserve.wire.board import Board
 from pyserve.wire.frames import WireError
 
 SWEEP_S = 0.25
+JUST_ACCEPTED_S = 0.02
 
 
 class Front:
@@ -63,6 +64,7 @@ class Front:
         self._deadline: float | None = None
         self._backlog: list[Message] = []
         self._acceptor: Acceptor | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: dict[int, tuple[int, WorkerLink]] = {}
         self.addresses: list[tuple[str, int] | str] = []
@@ -231,10 +233,10 @@ class Front:
         if self._acceptor is not None:
             self._acceptor.sweep()
         self._publish()
-        if self._deadline is not None and (not context.connections or now >= self._deadline):
+        if self._deadline is not None and (self._is_drained or now >= self._deadline):
             self._end()
             return
-        self._loop.call_later(SWEEP_S, self._sweep)
+        self._timer = self._loop.call_later(SWEEP_S, self._sweep)
 
     def _publish(self) -> None:
         board, number = self._board, self.number
@@ -286,20 +288,29 @@ class Front:
         if self._deadline is not None or not self._is_started:
             return
         self._deadline = time.monotonic() + grace_s
-        if self._acceptor is not None:
-            self._acceptor.close()
-            self._acceptor = None
         self._context.is_draining = True
         self._context.now = time.monotonic()
+        if self._acceptor is not None:
+            self._acceptor.close()
         for connection in list(self._context.connections):
             connection.drain()
-        if not self._context.connections:
-            self._loop.call_soon(self._end)
+        # Connections that were just accepted are made in the turns to come.
+        self._loop.call_later(JUST_ACCEPTED_S, self._end_if_drained)
+
+    def _end_if_drained(self) -> None:
+        if self._is_drained:
+            self._end()
+
+    @property
+    def _is_drained(self) -> bool:
+        return not self._context.connections and (self._acceptor is None or not self._acceptor.is_arriving)
 
     def _end(self) -> None:
         if self._is_over:
             return
         self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()  # it would keep all of this alive
         if self._is_started:
             context = self._context
             if context.connections:
@@ -308,6 +319,7 @@ class Front:
                 connection.abort()
             for _, link in self._links.values():
                 link.close()
+            self._acceptor = context.acceptor = None
             self._files.clear()
             if context.sink is not None:
                 context.sink.close()

@@ -68,7 +68,7 @@ class ProxyPreface(asyncio.Protocol):
 
     def _refuse(self, address: str | None, why: str) -> None:
         self._context.error_log.seldom(
-            "warning", "proxy protocol", f"closed a connection of {address or 'a Unix socket'}: {why}"
+            "warning", ("proxy protocol", why), f"closed a connection of {address or 'a Unix socket'}: {why}"
         )
         self.transport.abort()
 

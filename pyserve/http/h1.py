@@ -99,6 +99,10 @@ class Reader:
             self._state = _State.REFUSED
             raise RequestError(413, f"body larger than {max_body_bytes} bytes")
 
+    def allow_unwanted_body(self, max_body_bytes: int) -> None:
+        """Let a body in that nobody wants, up to a limit; one that says it is larger is not refused for that."""
+        self._max_body = max_body_bytes
+
     def check_buffered(self) -> None:
         """Look ahead at what has come of the body: raise ``RequestError`` if it is malformed already.
 

@@ -233,8 +233,9 @@ class Master:
         notify("STOPPING=1")
         self._stop_timer = self._loop.after(grace_s, self._out_of_time)
         # Fronts give up a little earlier, so that what they cut is still logged by them.
-        self._fronts.drain(grace_s - min(0.5, grace_s / 10))
+        # The fronts are the last to hold them, and accept what waits in their queues before they let go.
         self._resources.close_listeners()
+        self._fronts.drain(grace_s - min(0.5, grace_s / 10))
 
     def _say(self, text: str) -> None:
         # The end of an embedded server is an event of the program around it, not the operator's.

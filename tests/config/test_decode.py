@@ -139,6 +139,11 @@ SERVER = {
     'http = { address = ":80", proxy_protocol = true }': "server.http: proxy_protocol needs trusted_proxies",
     'http = [{ address = ":80", proxy = true }]': "server.http[1].proxy: unknown key",
     'http = [":80", { address = ":80" }]': 'server.http[2]: ":80" is in this list already',
+    'http = [{ addres = ":80" }]': 'server.http[1].addres: unknown key; did you mean "address"?',
+    "http = { proxy_protocol = true }": 'server.http: expected the key "address"',
+    'http = { address = "unix:x", proxy_protocol = true }\ntrusted_proxies = ["::1"]': (
+        'server.http: proxy_protocol on a Unix socket needs "unix:" in trusted_proxies'
+    ),
     'http = [{ address = "80" }]': "server.http[1].address: expected an address with a port",
     "http = 8000": "server.http: expected an address or a list of them",
     "http = []": "server.http: expected at least one address",

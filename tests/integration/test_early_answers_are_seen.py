@@ -60,6 +60,24 @@ def test_a_small_body_that_nobody_wants_costs_no_connection(site: Site, host: st
             assert (answer.status, answer.field("connection")) == (status, None)
 
 
+@pytest.mark.parametrize(("host", "status"), [("none", 404), ("file", 405), ("nobody", 421)])
+def test_a_chunked_body_that_nobody_wants_costs_no_connection_either(site: Site, host: str, status: int) -> None:
+    head = f"PUT /pattern.py HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with site.connect() as client:
+        answer = client.ask(head + b"3\r\nabc\r\n0\r\n\r\n")
+        assert (answer.status, answer.field("connection")) == (status, None)
+        assert client.get("/x", "none").text == "x"
+
+
+def test_the_answer_is_seen_before_a_chunked_body_without_end(site: Site) -> None:
+    with site.connect() as client:
+        client.send(b"PUT /nowhere HTTP/1.1\r\nHost: none\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(BODY // len(PIECE)):
+            client.send(b"%x\r\n%b\r\n" % (len(PIECE), PIECE))
+        assert client.read_response().status == 404
+        assert client.is_closed()
+
+
 def test_a_client_that_waits_to_be_told_to_go_on_is_told_the_end(site: Site) -> None:
     with site.connect() as client:
         client.send(b"POST / HTTP/1.1\r\nHost: none\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")

@@ -57,6 +57,22 @@ def test_a_late_request_on_a_kept_connection_is_answered_and_the_connection_clos
     assert site.wait_exit() == 0
 
 
+def test_connections_that_wait_in_the_kernel_are_served_too(start_site: StartSite, variant: dict[str, str]) -> None:
+    site = start_site(trial.one("wsgi"), **variant)
+    front = site.front_pids()[0]
+    os.kill(front, signal.SIGSTOP)
+    waiting = [site.connect() for _ in range(20)]
+    for client in waiting:
+        client.send(request("/hello", "a"))
+    site.terminate()
+    site.wait_line("stopping: SIGTERM")
+    os.kill(front, signal.SIGCONT)
+    for client in waiting:
+        answer = client.read_response()
+        assert (answer.status, answer.field("connection")) == (200, "close")
+    assert site.wait_exit() == 0
+
+
 def test_the_port_can_be_bound_again_at_once(start_site: StartSite) -> None:
     first = start_site(trial.one("wsgi"))
     with first.connect() as client:
