@@ -63,6 +63,8 @@ PURE = [
     "balance",
     "wire",
     "handlers.interface",
+    "handlers.modifiers",
+    "handlers.nothing",
     "handlers.redirect",
     "handlers.respond",
     "handlers.options",

@@ -15,7 +15,7 @@ from pyserve.config.table import Scope, Table, kind_of
 
 KEYS = (
     *("entry", "type", "factory", "root", "venv", "python", "env", "preload"),
-    *("workers", "threads", "concurrency", "timeout", "startup_timeout", "queue"),
+    *("workers", "threads", "concurrency", "timeout", "startup_timeout", "queue", "hand_over"),
 )
 LATER = ("user", "max_memory", "max_requests", "warmup")
 
@@ -62,6 +62,7 @@ def decode_app(
         startup_timeout_s=table.duration_s("startup_timeout", 60.0),
         preload=table.flag("preload"),
         **_queue(table),
+        hand_over=_hand_over(table, expectations),
         fault=scope.fault,  # last: everything that may follow a reference has been read
     )
     return app, expectations
@@ -152,3 +153,24 @@ def _queue(table: Table) -> dict[str, Any]:
         "queue_size": queue.integer("size", 200, 0, 1_000_000),
         "queue_timeout_s": queue.duration_s("timeout", 10.0),
     }
+
+
+def _hand_over(table: Table, expectations: list[Expectation]) -> tuple[tuple[str, str], ...]:
+    if "hand_over" not in table:
+        return ()
+    values = table.values["hand_over"]
+    if not isinstance(values, Mapping):
+        table.wrong_type(values, 'a table of path prefixes and folders, as { "/protected" = "media" }', "hand_over")
+        return ()
+    found = {}
+    for prefix, value in values.items():
+        text = table.text_at(value, ("hand_over", prefix), 'a folder, as "media"')
+        if not prefix.startswith("/") or "\0" in prefix or "//" in prefix:
+            table.problem('expected a path prefix, as "/protected"', "hand_over", prefix)
+        elif "\0" in text:
+            table.problem("expected a path without a NUL character", "hand_over", prefix)
+        elif text:
+            folder = table.scope.absolute(text)
+            expectations.append(Expectation("folder", folder, table.place("hand_over", prefix)))
+            found[prefix.rstrip("/")] = folder
+    return tuple(found.items())

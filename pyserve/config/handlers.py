@@ -10,13 +10,13 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from pyserve.config.apps import Expectation
-from pyserve.config.model import Files, Handler, Redirect, Respond, RunApp
+from pyserve.config.files import FILE_MODIFIERS, decode_files
+from pyserve.config.model import Handler, Redirect, Respond, RunApp
 from pyserve.config.problems import Secret, show
 from pyserve.config.table import Table
 
 HANDLERS = ("files", "app", "redirect", "respond")
 LATER_HANDLERS = frozenset({"upstream"})
-MODIFIERS = ("index", "try", "cache", "symlinks")
 _REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 _TEMPLATE_NAME = re.compile(r"\{([^{}]*)\}")
 # RFC 9110 §5.5: what a field value may hold; quotes and parameters of a media type are all within it.
@@ -58,7 +58,9 @@ def decode_handler(
     handler: Handler | None = None
     for key in given:
         if key == "files":
-            handler = _files(table, pattern, expectations)
+            handler = decode_files(
+                table, expectations, is_single=pattern.kind == "exact", is_known=pattern.kind != "unknown"
+            )
         elif key == "app":
             handler = _app(table, pattern, apps)
         elif key == "redirect":
@@ -70,11 +72,11 @@ def decode_handler(
 
 def _check_modifiers(table: Table, pattern: Pattern, given: list[str]) -> None:
     if "files" not in given:
-        for key in MODIFIERS:
+        for key in FILE_MODIFIERS:
             if key in table.values:
                 table.problem("means something only beside files", key)
     elif pattern.kind == "exact":
-        for key in ("index", "try"):
+        for key in ("index", "try", "autoindex", "dotfiles"):
             if key in table.values:
                 table.problem("means nothing here: the files of an exact path is one file", key)
     if "mount" in table.values and pattern.kind != "site":
@@ -82,63 +84,6 @@ def _check_modifiers(table: Table, pattern: Pattern, given: list[str]) -> None:
             table.problem("means something only beside app", "mount")
         elif pattern.kind == "regex":
             table.problem("needs a prefix or exact path: there is no prefix to move", "mount")
-
-
-def _files(table: Table, pattern: Pattern, expectations: list[Expectation]) -> Files | None:
-    path = table.file_path("files")
-    index = _index(table)
-    tries = _tries(table)
-    cache_s = int(table.duration_s("cache", 0.0, may_be_zero=True)) if "cache" in table.values else None
-    symlinks = table.flag("symlinks")
-    if not path:
-        return None
-    is_single = pattern.kind == "exact"
-    if pattern.kind != "unknown":
-        expectations.append(Expectation("file" if is_single else "folder", path, table.place("files")))
-    return Files(path, is_single, index, tries, cache_s, symlinks)
-
-
-def _index(table: Table) -> tuple[str, ...]:
-    names = table.texts("index", '["index.html"]')
-    if names is None:
-        return ("index.html",)
-    good = []
-    for index, name in names:
-        if "/" in name or "\0" in name or name in (".", ".."):
-            table.problem(f"expected the name of a file in the folder, not {show(name)}", "index", index)
-        else:
-            good.append(str(name))
-    return tuple(good)
-
-
-def _tries(table: Table) -> tuple[str, ...]:
-    entries = table.texts("try", '["{path}", "index.html"]')
-    if entries is None:
-        return ()
-    last = len(table.values["try"]) - 1
-    if last < 0:
-        table.problem('expected at least one entry, as ["{path}", "index.html"]', "try")
-    good = []
-    for index, entry in entries:
-        if wrong := _wrong_try(entry, index == last):
-            table.problem(f"{wrong}, not {show(entry)}", "try", index)
-        else:
-            good.append(str(entry))
-    return tuple(good)
-
-
-def _wrong_try(entry: str, is_last: bool) -> str:
-    if entry.startswith("="):
-        if not is_last:
-            return "expected a status only as the last entry"
-        return "" if re.fullmatch(r"=[45][0-9]{2}", entry) else 'expected a status from 400 to 599, as "=404"'
-    if entry.startswith("/"):
-        return "expected a path relative to the folder, without a slash in front"
-    if ".." in entry.split("/") or "\0" in entry:
-        return "expected a path inside the folder"
-    if "{" in entry.replace("{path}", "") or "}" in entry.replace("{path}", ""):
-        return "expected {path} as the only name in braces"
-    return ""
 
 
 def _app(table: Table, pattern: Pattern, apps: Collection[str]) -> RunApp | None:

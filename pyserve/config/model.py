@@ -103,6 +103,9 @@ class App(NamedTuple):
     queue_size: int = 200
     queue_timeout_s: float = 10.0
     preload: bool = False
+    hand_over: tuple[tuple[str, str], ...] = ()
+    """Path prefixes of ``X-Accel-Redirect`` and the folders that they stand for; ``X-Sendfile`` may name a path below
+    these folders."""
     fault: str = ""
     """Not empty: a value that it refers to is missing (a secret's file, a variable). It can't be started as it is meant
     to be, so it is not started at all, and this is the reason to show."""
@@ -137,9 +140,21 @@ class Files(NamedTuple):
     index: tuple[str, ...] = ("index.html",)  # type: ignore[assignment]
     tries: tuple[str, ...] = ()
     """Entries of ``try`` with ``{path}`` in them; () = the path itself, then the index of a folder."""
-    cache_s: int | None = None
-    """``Cache-Control: max-age``; None = validators only."""
+    cache: str = ""
+    """The value of ``Cache-Control``; "" = validators only."""
     symlinks: bool = False
+    autoindex: bool = False
+    """List folders that have no index file."""
+    dotfiles: bool = False
+    """Serve names that begin with a dot; ``.well-known`` is served always."""
+    precompressed: bool = True
+    """Use ``x.br``, ``x.zst``, ``x.gz`` beside ``x``."""
+    types: tuple[tuple[str, str], ...] = ()
+    """Suffix in lower case without its dot, and the media type that it has here."""
+    charset: str = "utf-8"
+    """Of types that are text; "" = none is said."""
+    download: bool = False
+    """A query ``download`` or ``download=NAME`` asks for ``Content-Disposition: attachment``."""
 
 
 class RunApp(NamedTuple):
@@ -164,10 +179,46 @@ class Respond(NamedTuple):
 Handler = Files | RunApp | Redirect | Respond
 
 
+class Compress(NamedTuple):
+    """Compression on the fly."""
+
+    types: tuple[str, ...] = (
+        *("text/*", "application/json", "application/*+json", "application/javascript", "application/xml"),
+        *("application/*+xml", "application/wasm", "application/yaml", "application/toml", "application/rtf"),
+        *("application/vnd.ms-fontobject", "image/svg+xml", "image/bmp", "image/x-icon", "font/ttf", "font/otf"),
+    )
+    """Media types without parameters; ``*`` stands for any run of characters."""
+    min_bytes: int = 1024
+    codings: tuple[str, ...] = ("br", "zstd", "gzip")
+    """In the order of preference among those that a client likes equally."""
+
+
+class ErrorPage(NamedTuple):
+    """What a client gets instead of the built-in page: a file, or what an application answers to GET ``path``."""
+
+    status: str
+    """"404", or a class: "4xx", "5xx"."""
+    file: str = ""
+    app: str = ""
+    path: str = ""
+
+
+class Modifiers(NamedTuple):
+    """What modifies any handler; a route has those of its site where it has none of its own."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+    """Name in lower case and value; a value of "" takes the field away."""
+    compress: Compress | None = None
+    early_hints: tuple[str, ...] = ()
+    """Values of ``Link``."""
+    error_pages: tuple[ErrorPage, ...] = ()
+
+
 class Route(NamedTuple):
     path: str
     """As written: exact "/x", prefix "/x/*", or "~regex"."""
     handler: Handler
+    modifiers: Modifiers = Modifiers()
 
 
 class Site(NamedTuple):
@@ -178,6 +229,7 @@ class Site(NamedTuple):
     handler: Handler | None = None
     routes: tuple[Route, ...] = ()
     max_body_bytes: int | None = None
+    modifiers: Modifiers = Modifiers()
     fault: str = ""
     """Not empty: something outside the file that the site names was missing when it was read; for ``status``."""
 

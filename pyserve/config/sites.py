@@ -10,13 +10,15 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from pyserve.config.apps import Expectation
-from pyserve.config.handlers import HANDLERS, LATER_HANDLERS, MODIFIERS, Pattern, decode_handler
-from pyserve.config.model import Respond, Route, Site
+from pyserve.config.files import FILE_MODIFIERS
+from pyserve.config.handlers import HANDLERS, LATER_HANDLERS, Pattern, decode_handler
+from pyserve.config.model import Modifiers, Respond, Route, Site
+from pyserve.config.modifiers import MODIFIERS, decode_modifiers
 from pyserve.config.problems import Path, Place, Problems, Secret, secret_like, show
 from pyserve.config.table import Scope, Table
 
-_ROUTE_KEYS = frozenset({"path", *HANDLERS, *MODIFIERS, "mount"})
-_SITE_KEYS = frozenset({"hosts", "default", "max_body", "route", *HANDLERS, *MODIFIERS})
+_ROUTE_KEYS = frozenset({"path", *HANDLERS, *FILE_MODIFIERS, *MODIFIERS, "mount"})
+_SITE_KEYS = frozenset({"hosts", "default", "max_body", "route", *HANDLERS, *FILE_MODIFIERS, *MODIFIERS})
 _SITE_LATER = frozenset({"tls", *LATER_HANDLERS})
 _ROUTE_LATER = LATER_HANDLERS
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -34,13 +36,14 @@ def decode_site(
     if "hosts" not in table and table.values.get("default", False) is False:
         table.problem('missing; expected a list of names, as ["a-site.com"], or default = true', "hosts")
     handler = decode_handler(table, Pattern("site"), apps, expectations, is_optional="route" in table)
-    routes = _routes(table, apps, expectations)
+    modifiers = decode_modifiers(table, apps, expectations)
+    routes = _routes(table, apps, expectations, modifiers)
     max_body_bytes = table.size_bytes("max_body", 0) if "max_body" in table else None
     if scope.fault:
         # Without a value that it refers to the site can't be what it is meant to be: leaving out only the route in
         # question could open what that route was to close. So all of it answers 503.
         handler, routes = Respond(status=503, body="503 Service Unavailable\n"), []
-    return Site(name, hosts, default, handler, tuple(routes), max_body_bytes), expectations
+    return Site(name, hosts, default, handler, tuple(routes), max_body_bytes, modifiers), expectations
 
 
 def check_together(sites: list[tuple[Site, Place]], problems: Problems) -> tuple[Site, ...]:
@@ -137,7 +140,7 @@ def _compile(table: Table, text: str, *keys: str | int) -> re.Pattern[str] | Non
         return None
 
 
-def _routes(table: Table, apps: Collection[str], expectations: list[Expectation]) -> list[Route]:
+def _routes(table: Table, apps: Collection[str], expectations: list[Expectation], modifiers: Modifiers) -> list[Route]:
     if "route" not in table:
         return []
     values = table.values["route"]
@@ -159,8 +162,9 @@ def _routes(table: Table, apps: Collection[str], expectations: list[Expectation]
         if pattern.kind != "unknown":
             reached.add(route, pattern, index, table)
         handler = decode_handler(route, pattern, apps, expectations)
+        own = decode_modifiers(route, apps, expectations, modifiers)
         if handler is not None and pattern.text:
-            routes.append(Route(pattern.text, handler))
+            routes.append(Route(pattern.text, handler, own))
     return routes
 
 

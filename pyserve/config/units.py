@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from pyserve.config.model import Listener
 
-_DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 365 * 86400.0}
 _SIZE_UNITS_BYTES = {
     "B": 1,
     "KB": 10**3,
@@ -22,8 +22,8 @@ _SIZE_UNITS_BYTES = {
     "GiB": 1 << 30,
     "TiB": 1 << 40,
 }
-_DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?(?:ms|[smhd]))+")
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd])")
+_DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?(?:ms|[smhdy]))+")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdy])")
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([KMGT]?i?B)")
 _DURATION_EXPECTED = 'expected a duration, as "500ms", "10s", "5m", "2h", "30d" or "1h30m"'
 _SIZE_EXPECTED = 'expected a size, as "500B", "32KiB", "100MiB" or "1GiB" (or KB, MB, GB: powers of ten)'

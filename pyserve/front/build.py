@@ -9,6 +9,8 @@ from pyserve.errors import MisuseError
 from pyserve.handlers.app import AppHandler, wire_head
 from pyserve.handlers.file_cache import FileCache
 from pyserve.handlers.interface import Handler
+from pyserve.handlers.modifiers import prepare
+from pyserve.handlers.nothing import NothingHandler
 from pyserve.handlers.options import ServerOptionsHandler
 from pyserve.handlers.pool import Pool, Reports, Timers
 from pyserve.handlers.redirect import RedirectHandler
@@ -77,4 +79,6 @@ def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache)
                 return RespondHandler(handler)
         raise MisuseError(f"no handler for {handler!r}")
 
-    return Router(config.sites, build, ServerOptionsHandler())
+    return Router(
+        config.sites, build, ServerOptionsHandler(), lambda configured, site: prepare(configured), NothingHandler()
+    )

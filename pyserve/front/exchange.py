@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyserve.handlers.interface import Lent, Receiver
+from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, end_of_head, error_page, has_no_body
 from pyserve.wire.codec import CLOSE
@@ -38,6 +39,7 @@ class Exchange:
         "body_is_paused",
         "body_is_read",
         "connection",
+        "modifiers",
         "over",
         "receiver",
         "request",
@@ -54,6 +56,7 @@ class Exchange:
         self.started = monotonic()
         self.over = False
         self.receiver: Receiver | None = None
+        self.modifiers = PLAIN
         self.status = 0
         self.sent_bytes = 0
         self.will_close = False
@@ -111,6 +114,9 @@ class Exchange:
         connection = self.connection
         request = self.request
         self.status = status
+        modifiers = self.modifiers
+        if modifiers is not PLAIN:
+            block = (modifiers.strip(block) if modifiers.dropped else block) + modifiers.lines
         if request.has_body and not self.body_is_read:
             self._decide_rest()
         if (
@@ -151,6 +157,9 @@ class Exchange:
         if self.over:
             return
         self.status = status
+        modifiers = self.modifiers
+        if modifiers is not PLAIN:
+            block = (modifiers.strip(block) if modifiers.dropped else block) + modifiers.lines
         if self.request.has_body and not self.body_is_read:
             self._decide_rest()
         self._is_chunked = False
@@ -185,6 +194,12 @@ class Exchange:
             lines.append(b"connection: keep-alive\r\n")
         lines.append(b"\r\n")
         return b"".join(lines)
+
+    def hint(self) -> None:
+        """Send 103 Early Hints if the config has any; HTTP/1.0 knows no answer before the answer (RFC 9110 §15.2)."""
+        hints = self.modifiers.hints
+        if hints and self.request.version != "1.0" and not self.over and not self.status:
+            self.connection.write(hints)
 
     def flush_soon(self) -> None:
         self.connection.context.loop.call_soon(self._flush_head)
@@ -234,6 +249,8 @@ class Exchange:
         self.send_head(status, block, count)
         repeat = self.request.repeat
         if same_until and repeat is not None and self._has_body and not self.will_close:
+            if self.modifiers is not PLAIN:
+                block = self.modifiers.strip(block) + self.modifiers.lines
             repeat.keep_file(status, block, lent, offset, count, same_until)  # type: ignore[attr-defined]
         self.send_file(lent.fd, offset, count)
         self.finish()
@@ -295,8 +312,13 @@ class Exchange:
             )
         if self.status:
             self.abort()
-        else:
+            return
+        pages = self.modifiers.pages
+        page = pages.get(status) if pages is not None else None
+        if page is None:
             self.send(status, ERROR_BLOCK + block, error_page(status, incident))
+        else:
+            page.answer(self, status, block, incident)
 
     def abort(self) -> None:
         if not self.over:

@@ -26,6 +26,8 @@ class AppHandler:
 
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
         request = exchange.request
+        if exchange.modifiers.hints:
+            exchange.hint()
         if not request.has_body:
             blob = request.memo.get("wire")
             if blob is None:

@@ -77,7 +77,7 @@ class FileEntry:
         self.is_evicted = False
         self.fresh_until_s = 0.0
 
-    def load(self, fd: int, content_type: str, cache_s: int | None, wall_ns: int) -> None:
+    def load(self, fd: int, content_type: str, cache: str, wall_ns: int) -> None:
         """Fill the entry from an open regular file; takes ``fd`` over (closes it if the body is small, or on error)."""
         try:
             status = os.fstat(fd)
@@ -96,7 +96,7 @@ class FileEntry:
         self.mtime_s = max(status.st_mtime_ns // 1_000_000_000, 0)
         self.etag = b'"%x-%x"' % (max(status.st_mtime_ns, 0), self.size)
         self.is_settled = wall_ns - status.st_mtime_ns > _SETTLED_NS
-        age = b"" if cache_s is None else b"cache-control: max-age=%d\r\n" % cache_s
+        age = b"cache-control: %b\r\n" % cache.encode() if cache else b""
         self.unchanged_block = b"etag: %b\r\nlast-modified: %b\r\naccept-ranges: bytes\r\n%b" % (
             self.etag,
             format_date(self.mtime_s),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from pyserve.handlers.modifiers import Modifiers
 from pyserve.http.request import Request
 from pyserve.routing.router import Match
 
@@ -43,6 +44,7 @@ class Lent(Protocol):
 
 class Exchange(Protocol):
     request: Request
+    modifiers: Modifiers
     over: bool
     """True once it has ended; every call after that does nothing."""
 
@@ -72,6 +74,7 @@ class Exchange(Protocol):
         It leaves with the first piece of the body; where that may take a while, call ``flush_soon``.
         """
 
+    def hint(self) -> None: ...  # send 103 Early Hints, where the config has them
     def flush_soon(self) -> None: ...
 
     def send_data(self, data: bytes) -> None: ...  # bytes beyond `length` are cut

@@ -241,7 +241,7 @@ class StaticHandler:
             path = os.path.join(self._root, raw_name)
             fd = open_below(self._root, raw_name, follows_links=self._files.symlinks)
         entry = FileEntry(key, path, is_quick=is_quick)
-        entry.load(fd, content_type(name or self._files.path), self._files.cache_s, self._wall_ns())
+        entry.load(fd, content_type(name or self._files.path), self._files.cache, self._wall_ns())
         entry.fresh_until_s = now_s + FRESH_S
         self._cache.put(entry)
         return entry

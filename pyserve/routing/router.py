@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from pyserve.config.model import Handler, Route, Site
+from pyserve.config.model import Handler, Modifiers, Route, Site
 from pyserve.errors import Fate, RequestError
 from pyserve.routing.matchers import NO_GROUPS, PathTable
 
@@ -29,44 +29,62 @@ class Match(NamedTuple, Generic[H]):
     """What ``*`` or group 1 matched, without the slash before it; for a site the path without its first slash."""
     groups: Mapping[str, str]
     """The named groups of a ``~regex`` route; a group that took no part is ""."""
+    modifiers: object = None
+    """What ``prepare`` made of the config's modifiers."""
 
 
 class _SiteTable(Generic[H]):
-    __slots__ = ("asterisk", "handler", "handlers", "paths", "site")
+    __slots__ = ("asterisk", "handler", "handlers", "modifiers", "paths", "route_modifiers", "site")
 
-    def __init__(self, site: Site, build: Callable[[Handler, Site, Route | None], H], asterisk: H | None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        build: Callable[[Handler, Site, Route | None], H],
+        prepare: Callable[[Modifiers, Site], object],
+        asterisk: H | None,
+        nothing: H | None,
+    ) -> None:
         self.site = site
         self.asterisk = asterisk
+        self.modifiers = prepare(site.modifiers, site)
+        self.route_modifiers = [prepare(route.modifiers, site) for route in site.routes]
         self.paths = PathTable([route.path for route in site.routes])
         self.handlers = [build(route.handler, site, route) for route in site.routes]
-        self.handler = None if site.handler is None else build(site.handler, site, None)
+        self.handler = nothing if site.handler is None else build(site.handler, site, None)
 
     def find(self, path: str) -> Match[H]:
         if path == "*" and self.asterisk is not None:
-            return Match(self.site, None, self.asterisk, "", NO_GROUPS)
+            return Match(self.site, None, self.asterisk, "", NO_GROUPS, self.modifiers)
         found = self.paths.find(path) if self.handlers and path[0] == "/" else None
         if found is not None:
             number, rest, groups = found
-            return Match(self.site, self.site.routes[number], self.handlers[number], rest, groups)
+            route, handler = self.site.routes[number], self.handlers[number]
+            return Match(self.site, route, handler, rest, groups, self.route_modifiers[number])
         if self.handler is None:
             raise RequestError(404, "no route takes this path", Fate.KEEP)
-        return Match(self.site, None, self.handler, path[1:], NO_GROUPS)
+        return Match(self.site, None, self.handler, path[1:], NO_GROUPS, self.modifiers)
 
 
 class Router(Generic[H]):
     """Exact host name first, then the longest wildcard, then regexes in file order, then the default site."""
 
     def __init__(
-        self, sites: Sequence[Site], build: Callable[[Handler, Site, Route | None], H], asterisk: H | None = None
+        self,
+        sites: Sequence[Site],
+        build: Callable[[Handler, Site, Route | None], H],
+        asterisk: H | None = None,
+        prepare: Callable[[Modifiers, Site], object] = lambda modifiers, site: None,
+        nothing: H | None = None,
     ) -> None:
-        """``asterisk``: who answers ``OPTIONS *``, which is no path of any site."""
+        """``asterisk``: who answers ``OPTIONS *``, which is no path of any site; ``nothing``: who answers for a site
+        what none of its routes takes. ``prepare``: makes ``Match.modifiers`` of a site's or route's."""
         self._exact: dict[str, _SiteTable[H]] = {}
         self._wildcards: dict[str, _SiteTable[H]] = {}  # "a.com" for "*.a.com"
         self._most_labels = 0
         self._regexes: list[tuple[re.Pattern[str], _SiteTable[H]]] = []
         self._default: _SiteTable[H] | None = None
         for site in sites:
-            table = _SiteTable(site, build, asterisk)
+            table = _SiteTable(site, build, prepare, asterisk, nothing)
             for host in site.hosts:
                 self._add_host(host, table)
             if site.default:

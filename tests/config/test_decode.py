@@ -111,7 +111,9 @@ def test_every_key_of_this_version_is_read() -> None:
     assert {type(value) for _, value in app.env} == {str}
     site = config.sites[0]
     assert site.hosts == ("a-site.com", "*.a-site.com", "~^b[0-9]+\\.com$", "from-env.com")
-    assert site.handler == Files("/srv/public", False, ("index.htm",), ("{path}", "app.html", "=404"), 60, True)
+    assert site.handler == Files(
+        "/srv/public", False, ("index.htm",), ("{path}", "app.html", "=404"), "max-age=60", True
+    )
     assert site.max_body_bytes == 2 << 30
     assert [route.handler for route in site.routes] == [
         Files("/srv/one.txt", is_single=True),
@@ -209,7 +211,7 @@ SITE = {
     'files = "x"\ntry = ["/a"]': "site.x.try[1]: expected a path relative to the folder",
     'files = "x"\ntry = ["../a"]': "site.x.try[1]: expected a path inside the folder",
     'files = "x"\ntry = ["{rest}"]': "site.x.try[1]: expected {path} as the only name",
-    'files = "x"\ncache = 60': "site.x.cache: expected a duration with its unit",
+    'files = "x"\ncache = 60': "site.x.cache: expected a duration, words of Cache-Control or both",
     'files = "x"\ndefault = true': "site.x.default: there is a default site already",
     'redirect = "/x"': "site.x.redirect: expected a table",
     "redirect = {}": "site.x.redirect.to: missing",

@@ -196,7 +196,7 @@ def test_an_exact_route_is_one_file(root: Path) -> None:
 
 
 def test_cache_says_how_long(root: Path) -> None:
-    served = Served(Files(str(root), cache_s=2592000))
+    served = Served(Files(str(root), cache="max-age=2592000"))
     exchange = served.ask("/style.css")
     assert exchange.headers["cache-control"] == "max-age=2592000"
     unchanged = served.ask("/style.css", if_none_match=exchange.headers["etag"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pyserve.config.model import Handler, Route, Site
 from pyserve.handlers.interface import Handler as Answering
 from pyserve.handlers.interface import Lent, Receiver
+from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.hidden import is_hidden
 from pyserve.http.request import Request
 from pyserve.http.target import parse_target
@@ -39,6 +40,7 @@ def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Req
 class FakeExchange:
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.modifiers = PLAIN
         self.over = False
         self.peer_blob = pack_peer(Peer(("127.0.0.1", 1), ("127.0.0.1", 80), "http"))
         self.is_writable = True
@@ -60,6 +62,9 @@ class FakeExchange:
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
         self.calls.append("send_head")
         self.status, self.block, self.length = status, block, length
+
+    def hint(self) -> None:
+        self.calls.append("hint")
 
     def flush_soon(self) -> None:
         self.calls.append("flush_soon")

@@ -1,0 +1,76 @@
+"""What a site or route changes about every answer, made ready once.
+
+Pure. A request pays for what is not there with one look at an empty value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from pyserve.config import model
+from pyserve.http.request import Request
+
+if TYPE_CHECKING:
+    from pyserve.handlers.interface import Exchange
+
+
+class ErrorPage(Protocol):
+    """What answers instead of the built-in page."""
+
+    def answer(self, exchange: Exchange, status: int, block: bytes, incident: str) -> None:
+        """Answer with this status; ``block``: lines that the built-in page would have had beside its own."""
+
+
+class Modifiers:
+    """``lines`` go into every answer, instead of the handler's lines with a name in ``dropped``."""
+
+    __slots__ = ("compress", "dropped", "hinting", "hints", "lines", "pages")
+
+    def __init__(
+        self,
+        lines: bytes = b"",
+        dropped: frozenset[bytes] = frozenset(),
+        hints: bytes = b"",
+        compress: model.Compress | None = None,
+        pages: Mapping[int, ErrorPage] | None = None,
+    ) -> None:
+        self.lines = lines
+        self.dropped = dropped
+        self.compress = compress
+        self.pages = pages
+        self.hints = hints
+        """A whole 103 answer (RFC 8297), b"" = none."""
+        self.hinting: Modifiers | None = None
+        """The same for a request that hints are for: its answer has them too, for whoever ignores a 103."""
+
+    def for_request(self, request: Request) -> Modifiers:
+        """Hints are for pages: what a browser asks for on behalf of one needs none."""
+        if self.hinting is None:
+            return self
+        mode = request.field(b"sec-fetch-mode")
+        return self.hinting if mode is None or mode == b"navigate" else self
+
+    def strip(self, block: bytes) -> bytes:
+        """Return a handler's lines without those that the config replaces."""
+        dropped = self.dropped
+        lines = block.split(b"\r\n")
+        return b"\r\n".join([line for line in lines if line[: line.find(b":")] not in dropped or not line])
+
+
+PLAIN = Modifiers()
+
+
+def prepare(configured: model.Modifiers, pages: Mapping[int, ErrorPage] | None = None) -> Modifiers:
+    """``pages``: status to page, None = none configured."""
+    if configured == model.Modifiers():
+        return PLAIN
+    lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in configured.headers if value)
+    dropped = frozenset(name.encode() for name, _ in configured.headers)
+    compress = configured.compress
+    modifiers = Modifiers(lines, dropped, b"", compress, pages)
+    if configured.early_hints:
+        links = b"".join(b"link: %b\r\n" % link.encode() for link in configured.early_hints)
+        hints = b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % links
+        modifiers.hinting = Modifiers(lines + links, dropped, hints, compress, pages)
+    return modifiers
