@@ -23,7 +23,6 @@ from pyserve.front.exchange import DROP_BODY_BYTES, Exchange
 from pyserve.front.file_output import FileOutput
 from pyserve.front.pace import Pace
 from pyserve.front.repeat import Repeat
-from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
@@ -358,7 +357,7 @@ class Connection(asyncio.Protocol):
             match = request.memo.get("match")
             if match is None:
                 match = request.memo["match"] = context.router.find(request.host, request.path)
-            if match.modifiers is not PLAIN:  # type: ignore[attr-defined]
+            if match.modifiers is not None:  # type: ignore[attr-defined]
                 exchange.modifiers = match.modifiers.for_request(request)  # type: ignore[attr-defined]
             if has_body:
                 limit = match.site.max_body_bytes  # type: ignore[attr-defined]

@@ -61,10 +61,10 @@ class Modifiers:
 PLAIN = Modifiers()
 
 
-def prepare(configured: model.Modifiers, pages: Mapping[int, ErrorPage] | None = None) -> Modifiers:
-    """``pages``: status to page, None = none configured."""
+def prepare(configured: model.Modifiers, pages: Mapping[int, ErrorPage] | None = None) -> Modifiers | None:
+    """``pages``: status to page, None = none configured. Returns None where nothing is modified."""
     if configured == model.Modifiers():
-        return PLAIN
+        return None
     lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in configured.headers if value)
     dropped = frozenset(name.encode() for name, _ in configured.headers)
     compress = configured.compress
