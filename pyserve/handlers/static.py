@@ -103,8 +103,9 @@ class StaticHandler:
 
     def _send_conditional(self, exchange: Exchange, entry: FileEntry, conditions: Conditions) -> None:
         is_get = exchange.request.method == "GET"
-        status, first, count = decide(conditions, entry.etag, entry.mtime_s, entry.size, is_get=is_get)
-        if status == 200:
+        status, first, count, parts = decide(conditions, entry.etag, entry.mtime_s, entry.size, is_get=is_get)
+        if status == 200 or parts:
+            # LIMIT: several ranges get the whole; hurts who wants little pieces of much.
             _send_part(exchange, 200, entry.block, entry, 0, entry.size)
         elif status == 206:
             span = b"content-range: bytes %d-%d/%d\r\n" % (first, first + count - 1, entry.size)

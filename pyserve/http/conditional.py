@@ -1,8 +1,10 @@
-"""Conditional requests and byte ranges: what a GET or HEAD for something that has validators gets (RFC 9110 §13, §14).
+"""Conditional requests: what a GET or HEAD for something that has validators gets (RFC 9110 §13).
 
-Pure: no clock, no I/O; bytes of fields in, a status and a span out. Never raises for what a client sent: a field that
+Pure: no clock, no I/O; bytes of fields in, a status and spans out. Never raises for what a client sent: a field that
 breaks its grammar is as if it were absent, a comparison that can't be made does not match. It renders no header but the
-date.
+date; ``ranges`` reads Range.
+
+HOT: a request with one tag, ours or not, is decided without a pattern.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import datetime
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from pyserve.http import ranges
 
 FIELD_NAMES = frozenset(
     (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"range")
@@ -25,12 +29,10 @@ _CLOCK = rb"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _DATE = rb"(?:[A-Z][a-z]{2}, (?P<day>[0-9]{2}) (?P<month>[A-Z][a-z]{2}) (?P<year>[0-9]{4}) " + _CLOCK + rb" GMT)"
 _DATE_850 = rb"[A-Z][a-z]{5,8}, (?P<day>[0-9]{2})-(?P<month>[A-Z][a-z]{2})-(?P<year>[0-9]{2}) " + _CLOCK + rb" GMT"
 _DATE_ASCTIME = rb"[A-Z][a-z]{2} (?P<month>[A-Z][a-z]{2}) (?P<day>[ 0-9][0-9]) " + _CLOCK + rb" (?P<year>[0-9]{4})"
-# Entity tags of a list; the opaque part has no quotes and no controls (RFC 9110 §8.8.3).
+# Entity tags of a list; the opaque part has no quotes and no controls (RFC 9110 §8.8.3). Possessive: a broken list has
+# to fail in one pass.
 _ETAG = rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")'
-_ETAG_LIST = rb'[ \t,]*(?:(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"[ \t]*(?:,[ \t,]*|$))*'
-# [0-9], never \d or int() alone: other alphabets' digits, signs and underscores are no numbers here.
-_RANGE = rb"(?i)bytes=[ \t,]*([0-9]*)-([0-9]*)[ \t,]*"
-_MOST_DIGITS = 19
+_ETAG_LIST = rb'[ \t,]*+(?:(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"[ \t]*+(?:,[ \t,]*+|$))*+'
 _EPOCH = datetime.datetime(1970, 1, 1)
 _SECOND = datetime.timedelta(seconds=1)
 
@@ -47,11 +49,20 @@ class Conditions(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """``status`` 200, 206, 304, 412 or 416; ``first`` and ``size`` say which bytes of the content go out."""
+    """What to answer, and which bytes of the content go out."""
 
     status: int
+    """200, 206, 304, 412 or 416."""
     first: int
-    size: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which means nothing here
+    """Of 200 and of a 206 with one range; 0 and 0 otherwise."""
+    parts: tuple[ranges.Part, ...] = ()
+    """(first, count) of two or more ranges of a 206 in the order to send, for ``multipart``; () otherwise."""
+
+
+_FAILED = Outcome(412, 0, 0)
+_UNCHANGED = Outcome(304, 0, 0)
+_UNSATISFIABLE = Outcome(416, 0, 0)
 
 
 def read_conditions(fields: Iterable[tuple[bytes, bytes]]) -> Conditions | None:
@@ -78,50 +89,34 @@ def decide(conditions: Conditions, etag: bytes, mtime_s: int, size: int, *, is_g
     """Return what a GET (or HEAD) for ``size`` bytes with these validators is answered with, in the order of RFC 9110
     §13.2.2.
 
-    ``etag`` is strong, with its quotes; ``mtime_s`` whole seconds since 1970, as ``Last-Modified`` says.
+    ``etag`` as the field has it, with its quotes, never empty; ``W/"…"`` where equal tags don't promise equal bytes:
+    then If-Match (but ``*``) fails, and If-Range, with a tag or a date, gets the whole. ``mtime_s`` whole seconds since
+    1970, as ``Last-Modified`` says.
     """
-    if conditions.match is not None:
-        if not _lists(conditions.match, etag, weak=False):
-            return Outcome(412, 0, 0)
-    elif conditions.unmodified_since is not None:
-        since_s = parse_date(conditions.unmodified_since)
+    match, none_match, modified_since, unmodified_since, if_range, wanted = conditions
+    if match is not None:
+        if not _lists(match, etag, weak=False):
+            return _FAILED
+    elif unmodified_since is not None:
+        since_s = parse_date(unmodified_since)
         if since_s is not None and mtime_s > since_s:
-            return Outcome(412, 0, 0)
-    if conditions.none_match is not None:
-        if _lists(conditions.none_match, etag, weak=True):
-            return Outcome(304, 0, 0)
-    elif conditions.modified_since is not None:
-        since_s = parse_date(conditions.modified_since)
+            return _FAILED
+    if none_match is not None:
+        # What nearly all send is the one tag that we gave.
+        if none_match == etag or _lists(none_match, etag, weak=True):
+            return _UNCHANGED
+    elif modified_since is not None:
+        since_s = parse_date(modified_since)
         if since_s is not None and mtime_s <= since_s:
-            return Outcome(304, 0, 0)
+            return _UNCHANGED
     # Range is defined for GET alone (RFC 9110 §14.2).
-    if is_get and conditions.range is not None and _is_same(conditions.if_range, etag, mtime_s):
-        return find_range(conditions.range, size)
+    if wanted is not None and is_get and (if_range is None or _is_same(if_range, etag, mtime_s)):
+        parts = ranges.parse(wanted, size)
+        if parts is not None:
+            if len(parts) == 1:
+                return Outcome(206, *parts[0])
+            return Outcome(206, 0, 0, parts) if parts else _UNSATISFIABLE
     return Outcome(200, 0, size)
-
-
-def find_range(value: bytes, size: int) -> Outcome:
-    """Return 206 for one satisfiable range, 416 for one that is not, 200 (all of it) for anything else, several ranges
-    too."""
-    found = re.fullmatch(_RANGE, value)
-    if found is None:
-        return Outcome(200, 0, size)
-    first_digits, last_digits = found[1], found[2]
-    if not first_digits:
-        if not last_digits:
-            return Outcome(200, 0, size)
-        count = min(_number(last_digits), size)
-        if count:
-            return Outcome(206, size - count, count)
-        # The last bytes of nothing are all of it; the last 0 bytes of something can't be sent.
-        return Outcome(416, 0, 0) if size else Outcome(200, 0, 0)
-    first = _number(first_digits)
-    last = _number(last_digits) if last_digits else size - 1
-    if last_digits and last < first:
-        return Outcome(200, 0, size)  # invalid, so ignored (RFC 9110 §14.1.1)
-    if first >= size:
-        return Outcome(416, 0, 0)
-    return Outcome(206, first, min(last, size - 1) - first + 1)
 
 
 def format_date(seconds: float) -> bytes:
@@ -157,23 +152,24 @@ def parse_date(value: bytes) -> int | None:
 
 
 def _lists(value: bytes, etag: bytes, *, weak: bool) -> bool:
-    """Whether a list of entity tags has this one; ``*`` means any. A broken list has none."""
-    if value in (etag, b"*"):
-        return True  # what nearly all send is the one tag that we gave
+    """Whether a list of entity tags has this one, by the weak or the strong comparison (RFC 9110 §8.8.3.2); ``*`` means
+    any. A broken list has none."""
+    if value == b"*":
+        return True
+    opaque = etag.removeprefix(b"W/")
+    if opaque not in value or not (weak or etag[:1] == b'"'):
+        return False
     if re.fullmatch(_ETAG_LIST, value) is None:
         return False
-    return any(tag == etag and (weak or not prefix) for prefix, tag in re.findall(_ETAG, value))
+    return any(tag == opaque and (weak or not prefix) for prefix, tag in re.findall(_ETAG, value))
 
 
-def _is_same(if_range: bytes | None, etag: bytes, mtime_s: int) -> bool:
-    """Whether ``If-Range`` (if there is one) still names what we have: strong comparison, exact date (RFC 9110
-    §13.1.5)."""
-    if if_range is None or if_range == etag:
-        return True
-    return parse_date(if_range) == mtime_s
+def _is_same(if_range: bytes, etag: bytes, mtime_s: int) -> bool:
+    """Whether ``If-Range`` still names what we have: strong comparison, exact date (RFC 9110 §13.1.5).
 
-
-def _number(digits: bytes) -> int:
-    significant = digits.lstrip(b"0")[: _MOST_DIGITS + 1]
-    # More digits than any file has bytes: no need to make a huge number of them.
-    return 10**_MOST_DIGITS if len(significant) > _MOST_DIGITS else int(significant or b"0")
+    LIMIT: a date is believed where our own tag is strong, though a file may change twice in a second (§8.8.2.2); to
+    know that it didn't would take its history. Hurts who resumes by date, without our tag, across such a second.
+    """
+    if etag[:1] != b'"':
+        return False
+    return if_range == etag or parse_date(if_range) == mtime_s

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyserve.http.conditional import (
     Conditions,
     Outcome,
     decide,
-    find_range,
     format_date,
     parse_date,
     read_conditions,
@@ -78,49 +79,96 @@ def test_a_range_means_nothing_to_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "size", "outcome"),
+    ("value", "outcome"),
     [
-        (b"bytes=0-0", 100, (206, 0, 1)),
-        (b"bytes=0-99", 100, (206, 0, 100)),
-        (b"bytes=0-100", 100, (206, 0, 100)),
-        (b"bytes=99-", 100, (206, 99, 1)),
-        (b"bytes=0-", 100, (206, 0, 100)),
-        (b"BYTES=1-2", 100, (206, 1, 2)),
-        (b"bytes= 1-2 ,", 100, (206, 1, 2)),
-        (b"bytes=0000000000000000000000000001-2", 100, (206, 1, 2)),
-        (b"bytes=5-" + b"9" * 5000, 100, (206, 5, 95)),
-        (b"bytes=-1", 100, (206, 99, 1)),
-        (b"bytes=-100", 100, (206, 0, 100)),
-        (b"bytes=-9223372036854775809", 100, (206, 0, 100)),
-        (b"bytes=100-", 100, (416, 0, 0)),
-        (b"bytes=100-200", 100, (416, 0, 0)),
-        (b"bytes=" + b"9" * 5000 + b"-", 100, (416, 0, 0)),
-        (b"bytes=-0", 100, (416, 0, 0)),
-        (b"bytes=0-", 0, (416, 0, 0)),
-        (b"bytes=0-0", 0, (416, 0, 0)),
-        (b"bytes=-5", 0, (200, 0, 0)),
-        (b"bytes=5-4", 100, (200, 0, 100)),
-        (b"bytes=-", 100, (200, 0, 100)),
-        (b"bytes=", 100, (200, 0, 100)),
-        (b"", 100, (200, 0, 100)),
-        (b"lines=0-1", 100, (200, 0, 100)),
-        (b"bytes 0-1", 100, (200, 0, 100)),
-        (b"bytes=+1-2", 100, (200, 0, 100)),
-        (b"bytes=1_0-20", 100, (200, 0, 100)),
-        (b"bytes=--1", 100, (200, 0, 100)),
-        (b"bytes=0x1-2", 100, (200, 0, 100)),
-        ("bytes=\u0660-\u0661".encode(), 100, (200, 0, 100)),
-        (b"bytes=\xb2-\xb3", 100, (200, 0, 100)),
-        (b"bytes=1 -2", 100, (200, 0, 100)),
-        (b"bytes=0-0,-1", 100, (200, 0, 100)),
-        (b"bytes=" + b"0-," * 1300, 100, (200, 0, 100)),
-        (b"bytes=0-1\n", 100, (200, 0, 100)),
+        (b"bytes=-1", Outcome(206, 9_999, 1)),
+        (b"bytes=0-9,5-19", Outcome(206, 0, 20)),
+        (b"bytes=10000-,0-1", Outcome(206, 0, 2)),
+        (b"bytes=0-0,-1", Outcome(206, 0, 0, ((0, 1), (9_999, 1)))),
+        (b"bytes=-1,0-0", Outcome(206, 0, 0, ((9_999, 1), (0, 1)))),
+        (b"bytes=10000-", Outcome(416, 0, 0)),
+        (b"bytes=10000-,20000-", Outcome(416, 0, 0)),
+        (b"bytes=0-0,x", Outcome(200, 0, 10_000)),
+        (b"bytes=" + b"0-," * 1300, Outcome(200, 0, 10_000)),
     ],
 )
-def test_one_range_is_honoured_and_anything_else_is_the_whole(
-    value: bytes, size: int, outcome: tuple[int, int, int]
+def test_a_range_is_one_span_several_are_parts(value: bytes, outcome: Outcome) -> None:
+    assert decide(Conditions(range=value), ETAG, MTIME_S, 10_000, is_get=True) == outcome
+    assert decide(Conditions(range=value, if_range=ETAG), ETAG, MTIME_S, 10_000, is_get=True) == outcome
+
+
+@pytest.mark.parametrize(
+    ("conditions", "outcome"),
+    [
+        (Conditions(none_match=ETAG), UNCHANGED),
+        (Conditions(none_match=b"W/" + ETAG), UNCHANGED),
+        (Conditions(none_match=b'"x", W/' + ETAG), UNCHANGED),
+        (Conditions(none_match=b'W/"x"'), WHOLE),
+        (Conditions(none_match=b"w/" + ETAG), WHOLE),
+        (Conditions(match=b"W/" + ETAG), FAILED),
+        (Conditions(match=ETAG), FAILED),
+        (Conditions(match=b'"x", ' + ETAG), FAILED),
+        (Conditions(match=b"*"), WHOLE),
+        (Conditions(unmodified_since=DATE), WHOLE),
+        (Conditions(modified_since=DATE), UNCHANGED),
+        (Conditions(range=b"bytes=0-9"), Outcome(206, 0, 10)),
+        (Conditions(range=b"bytes=0-9", if_range=b"W/" + ETAG), WHOLE),
+        (Conditions(range=b"bytes=0-9", if_range=ETAG), WHOLE),
+        (Conditions(range=b"bytes=0-9", if_range=DATE), WHOLE),
+        (Conditions(range=b"bytes=0-9,20-", if_range=b"W/" + ETAG), WHOLE),
+    ],
+)
+def test_a_weak_tag_of_ours_is_enough_for_304_and_for_nothing_else(conditions: Conditions, outcome: Outcome) -> None:
+    assert decide(conditions, b"W/" + ETAG, MTIME_S, 100, is_get=True) == outcome
+
+
+@pytest.mark.parametrize("etag", [ETAG, b"W/" + ETAG])
+@pytest.mark.parametrize(
+    "value",
+    [
+        ETAG[1:],
+        ETAG[:-1],
+        b"x" + ETAG,
+        ETAG + b"x",
+        ETAG + b' "x"',
+        b'W/ "abc-10"',
+        b'W"abc-10"',
+        b'"x", *',
+        b"**",
+        b'"a\x00b", ' + ETAG,
+        b'"a\x7fb", ' + ETAG,
+        b'"xabc-10"',
+        b"'abc-10'",
+        b'""',
+        b'"," ,"abc-10",' * 1000 + b"x",
+    ],
+)
+def test_a_broken_list_has_no_tag(value: bytes, etag: bytes) -> None:
+    assert decide(Conditions(none_match=value), etag, MTIME_S, 100, is_get=True) == WHOLE
+    assert decide(Conditions(match=value), etag, MTIME_S, 100, is_get=True) == FAILED
+
+
+@pytest.mark.parametrize("etag", [b'""', b'"a,b"', b'"a,\\"', b'"\xff!"'])
+def test_a_tag_may_have_commas_and_backslashes_and_be_empty(etag: bytes) -> None:
+    for value in (etag, b'"x",' + etag, etag + b', W/"x"'):
+        assert decide(Conditions(none_match=value), etag, MTIME_S, 100, is_get=True) == UNCHANGED
+        assert decide(Conditions(match=value), etag, MTIME_S, 100, is_get=True) == WHOLE
+
+
+opaque_tags = st.binary(max_size=4).map(lambda text: b'"%b"' % text.translate(None, bytes([*range(0x21), 0x22, 0x7F])))
+tags = st.tuples(st.sampled_from([b"", b"W/"]), st.one_of(st.sampled_from([b'"a"', b'"b"', b'","']), opaque_tags))
+
+
+@given(st.lists(tags, max_size=5), tags, st.sampled_from([b",", b", ", b" ,\t", b",,", b" , , "]))
+def test_a_list_of_tags_is_searched_by_the_comparison_that_its_field_needs(
+    listed: list[tuple[bytes, bytes]], ours: tuple[bytes, bytes], separator: bytes
 ) -> None:
-    assert find_range(value, size) == outcome
+    value = separator.join([prefix + opaque for prefix, opaque in listed])
+    is_weakly_listed = ours[1] in [opaque for _, opaque in listed]
+    is_strongly_listed = not ours[0] and (b"", ours[1]) in listed
+    etag = ours[0] + ours[1]
+    assert decide(Conditions(none_match=value), etag, 0, 100, is_get=True).status == (304 if is_weakly_listed else 200)
+    assert decide(Conditions(match=value), etag, 0, 100, is_get=False).status == (200 if is_strongly_listed else 412)
 
 
 def test_a_request_without_conditions_has_none() -> None:
