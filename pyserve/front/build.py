@@ -8,7 +8,7 @@ from pyserve.config import model
 from pyserve.errors import MisuseError
 from pyserve.handlers.app import AppHandler, wire_head
 from pyserve.handlers.file_cache import FileCache
-from pyserve.handlers.interface import Handler
+from pyserve.handlers.interface import Handler, Threads
 from pyserve.handlers.modifiers import prepare
 from pyserve.handlers.nothing import NothingHandler
 from pyserve.handlers.options import ServerOptionsHandler
@@ -21,6 +21,7 @@ from pyserve.routing.router import Router
 from pyserve.wire.board import Board
 
 if TYPE_CHECKING:
+    from pyserve.handlers.compressed import Compression
     from pyserve.http.forwarded import TrustedProxies
 
 
@@ -66,13 +67,23 @@ def build_pools(config: model.Config, front: int, board: Board, timers: Timers, 
     ]
 
 
-def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache) -> Router[Handler]:
+def build_compression(modifiers: model.Modifiers, cpu: Threads) -> Compression | None:
+    """Imported only where something is compressed."""
+    if modifiers.compress is None:
+        return None
+    from pyserve.handlers.compressed import Compression
+
+    return Compression(modifiers.compress, cpu)
+
+
+def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache, cpu: Threads) -> Router[Handler]:
     def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
         match handler:
             case model.Files():
                 return StaticHandler(handler, files)
             case model.RunApp(app, mount):
-                return AppHandler(pools[app], mount)
+                modifiers = site.modifiers if route is None else route.modifiers
+                return AppHandler(pools[app], mount, build_compression(modifiers, cpu))
             case model.Redirect():
                 return RedirectHandler(handler)
             case model.Respond():

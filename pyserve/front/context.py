@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from pyserve.config.model import Limits
 from pyserve.errors import RequestError
 from pyserve.front.heads import Heads
+from pyserve.front.threads import Threads
 from pyserve.handlers.interface import Handler
 from pyserve.http.conditional import format_date
 from pyserve.http.head import FieldParser, HeadReader
@@ -56,7 +57,9 @@ class Context:
         "acceptor",
         "common",
         "connections",
+        "cpu",
         "crowd",
+        "disk",
         "error_log",
         "heads",
         "idle_deadline",
@@ -87,8 +90,14 @@ class Context:
         access: AccessLog | None,
         sink: LineSink | None,
         proxies: TrustedProxies | None = None,
+        *,
+        disk: Threads | None = None,
+        cpu: Threads | None = None,
     ) -> None:
         self.loop = loop
+        # Two lanes: what computes must not wait behind a disk that hangs.
+        self.disk = disk or Threads(loop)
+        self.cpu = cpu or Threads(loop)
         self.limits = limits
         self.router = router
         can_repeat = access is None or access.has_templates

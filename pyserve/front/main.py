@@ -25,6 +25,7 @@ from pyserve.front import build, status
 from pyserve.front.accepting import Acceptor
 from pyserve.front.connection import Connection
 from pyserve.front.context import Context
+from pyserve.front.threads import Threads
 from pyserve.front.workers import WorkerLink
 from pyserve.handlers.file_cache import MAX_OPEN, FileCache
 from pyserve.handlers.pool import Pool, Worker
@@ -40,6 +41,7 @@ from pyserve.wire.frames import WireError
 
 SWEEP_S = 0.25
 JUST_ACCEPTED_S = 0.02
+MAX_CPU_THREADS = 4
 
 
 class Front:
@@ -166,7 +168,9 @@ class Front:
             os.close(access_fd)
         self._files = FileCache()
         self._pools = build.build_pools(config, self.number, self._board, self._loop, self)
-        router = build.build_router(config, {pool.name: pool for pool in self._pools}, self._files)
+        disk = Threads(self._loop)
+        cpu = Threads(self._loop, max(1, min(MAX_CPU_THREADS, os.cpu_count() or 1)))
+        router = build.build_router(config, {pool.name: pool for pool in self._pools}, self._files, cpu)
         self._context = Context(
             self._loop,
             config.server.limits,
@@ -176,6 +180,8 @@ class Front:
             FORMATS[access.format]() if access is not None else None,
             sink,
             build.build_proxies(config),
+            disk=disk,
+            cpu=cpu,
         )
         await self._listen([socket.socket(fileno=fd) for fd in listener_fds])
         self._is_started = True
@@ -321,6 +327,8 @@ class Front:
                 link.close()
             self._acceptor = context.acceptor = None
             self._files.clear()
+            context.disk.close()
+            context.cpu.close()
             if context.sink is not None:
                 context.sink.close()
             self._publish()

@@ -5,8 +5,11 @@ I/O: none. What an application sees of a request is put together here; ``http.hi
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pyserve.handlers.call import GATHERED_BYTES, AppCall
 from pyserve.handlers.interface import Exchange, Handler
+from pyserve.handlers.modifiers import PLAIN
 from pyserve.handlers.pool import Pool
 from pyserve.http.hidden import visible_fields
 from pyserve.http.request import Request
@@ -14,20 +17,30 @@ from pyserve.routing.router import Match
 from pyserve.wire.codec import Head, pack_head
 from pyserve.wire.frames import WSGI
 
+if TYPE_CHECKING:
+    from pyserve.handlers.compressed import Compression
+
 
 class AppHandler:
-    """``mount``: the literal prefix that moves into SCRIPT_NAME / root_path, "" = none."""
+    """``mount``: the literal prefix that moves into SCRIPT_NAME / root_path, "" = none.
 
-    __slots__ = ("_mount", "_pool")
+    ``compression``: where the route has ``compress``.
+    """
 
-    def __init__(self, pool: Pool, mount: str) -> None:
+    __slots__ = ("_compression", "_mount", "_pool")
+
+    def __init__(self, pool: Pool, mount: str, compression: Compression | None = None) -> None:
         self._pool = pool
         self._mount = mount
+        self._compression = compression
 
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
         request = exchange.request
-        if exchange.modifiers.hints:
-            exchange.hint()
+        if exchange.modifiers is not PLAIN:
+            if exchange.modifiers.hints:
+                exchange.hint()
+            if self._compression is not None:
+                exchange = self._compression.around(exchange)
         if not request.has_body:
             blob = request.memo.get("wire")
             if blob is None:

@@ -8,11 +8,13 @@ handler answers by plain calls, at once or later. Nothing here awaits. Every exc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pyserve.handlers.modifiers import Modifiers
 from pyserve.http.request import Request
 from pyserve.routing.router import Match
+
+T = TypeVar("T")
 
 
 class Receiver(Protocol):
@@ -100,3 +102,10 @@ class Exchange(Protocol):
 
 class Handler(Protocol):
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None: ...
+
+
+class Threads(Protocol):
+    """Where work is done that would hold up the event loop; one lane for computing, one for slow disks."""
+
+    def run(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
+        """Call ``work`` in a thread, then ``done`` on the loop with its result or with what it raised."""
