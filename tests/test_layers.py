@@ -25,7 +25,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": {"errors"},
     "balance": {"errors"},
     "routing": {"errors", "config", "http"},
-    "handlers": {"errors", "config", "http", "balance", "wire", "routing"},
+    # What the handler for files needs beside the file itself; it knows no exchange.
+    "files": {"errors", "config", "http"},
+    "handlers": {"errors", "config", "http", "balance", "wire", "routing", "files"},
     # Channels carry `wire.messages`.
     "net": {"errors", "config", "wire"},
     "observe": {"errors", "config"},
@@ -62,6 +64,7 @@ PURE = [
     "routing",
     "balance",
     "wire",
+    "files.listing",
     "handlers.interface",
     "handlers.modifiers",
     "handlers.nothing",

@@ -11,7 +11,7 @@ from math import inf
 
 from pyserve.config.model import Redirect
 from pyserve.handlers.interface import Exchange, Handler
-from pyserve.handlers.location import AS_WRITTEN, PATH, WHOLE, encode, encode_text, local_reference
+from pyserve.http.location import AS_WRITTEN, PATH, WHOLE, encode, encode_text, local_reference
 from pyserve.routing.router import Match
 
 _PLACE = re.compile(r"\{(\w+)\}")

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from pyserve.config.model import Files
 from pyserve.handlers.file_cache import FileCache, FileEntry, signature_of
 from pyserve.handlers.interface import Exchange, Handler
-from pyserve.handlers.location import AS_WRITTEN, PATH, encode, encode_text, local_reference
 from pyserve.handlers.media_types import content_type
 from pyserve.handlers.open_file import RootMissing, open_below, open_single
 from pyserve.http.conditional import Conditions, decide, read_conditions
+from pyserve.http.location import AS_WRITTEN, PATH, encode, encode_text, local_reference
 from pyserve.http.request import Request
 from pyserve.routing.router import Match
 

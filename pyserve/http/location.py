@@ -1,4 +1,4 @@
-"""Percent-encoding for ``Location``: canonical text in, bytes that are safe in a header and in a URL out.
+"""Percent-encoding for ``Location`` and links: canonical text in, bytes that are safe in a header and in a URL out.
 
 Pure. Whatever comes in, nothing here lets through a control character, a space, a quote or a byte over 0x7e, and
 ``local_reference`` makes nothing that a browser would take for another host.
@@ -14,7 +14,7 @@ def _table(kept: bytes) -> tuple[bytes, ...]:
 
 
 WHOLE = _table(_UNRESERVED)
-"""For a value inside a host, a query or a fragment: every delimiter is encoded."""
+"""For a value inside a host, a query or a fragment, or one segment of a path: every delimiter is encoded."""
 PATH = _table(_UNRESERVED + b"!$&'()*+,;=:@/")
 """For a piece of a path, with its slashes (RFC 3986 §3.3)."""
 AS_WRITTEN = _table(_UNRESERVED + b"!$&'()*+,;=:@/?#[]%")

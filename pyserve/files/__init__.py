@@ -1,0 +1,1 @@
+"""What the handler ``files`` knows of folders and of files beside their bytes."""
