@@ -49,7 +49,7 @@ _COLUMNS = (("name", "Name", False), ("size", "Size", True), ("time", "Modified 
 # Persian and emoji need them. As text: ``re`` compiles it for the first page and keeps it.
 _UNSEEN = (
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+    "\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]+"
 )
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -186,18 +186,18 @@ def _escape(text: str) -> str:
 def _text(text: str) -> str:
     """Return canonical text for between tags: escaped, with what can't be seen as ``[U+202E]``, or ``[0xFF]`` for a
     byte that is not UTF-8."""
-    return re.sub(_UNSEEN, lambda found: f"[{_sign(found[0])}]", _escape(text))
+    return re.sub(_UNSEEN, lambda found: f"[{_signs(found[0])}]", _escape(text))
 
 
 def _label(name: bytes) -> str:
     """The same for a name, with those signs as elements of their own, which say nothing about its direction."""
     text = _escape(name.decode("utf-8", "surrogateescape"))
-    return re.sub(_UNSEEN, lambda found: f"<bdi>{_sign(found[0])}</bdi>", text)
+    return re.sub(_UNSEEN, lambda found: f"<bdi>{_signs(found[0])}</bdi>", text)
 
 
-def _sign(character: str) -> str:
-    code = ord(character)
-    return f"0x{code - 0xDC00:02X}" if 0xDC80 <= code <= 0xDCFF else f"U+{code:04X}"
+def _signs(unseen: str) -> str:
+    codes = [ord(character) for character in unseen]
+    return " ".join([f"0x{code - 0xDC00:02X}" if 0xDC80 <= code <= 0xDCFF else f"U+{code:04X}" for code in codes])
 
 
 def _breadcrumb(segments: list[str]) -> str:
@@ -308,7 +308,8 @@ tbody a{display:block;padding:.375rem .5rem .375rem 2rem;overflow:hidden;text-al
 white-space:break-spaces}
 tbody a:visited{color:var(--seen)}
 .folder a:visited,.up a:visited{color:var(--link)}
-bdi{margin:0 1px;padding:0 .25em;vertical-align:.1em;border:1px solid;border-radius:4px;color:var(--mute);font:.75em ui-monospace,monospace}
+bdi{margin:0 1px;padding:0 .25em;vertical-align:.1em;border:1px solid;border-radius:4px;color:var(--mute);
+font:.75em ui-monospace,monospace}
 .none{padding:1.5rem .5rem;text-align:center}
 footer{padding:.75rem .5rem;color:var(--mute);font-size:.875rem}
 @media(max-width:40rem){main{padding:1rem .5rem 2rem}nav,h1{padding:0 .5rem}time span{display:none}
