@@ -192,6 +192,8 @@ def _text(text: str) -> str:
 def _label(name: bytes) -> str:
     """The same for a name, with those signs as elements of their own, which say nothing about its direction."""
     text = _escape(name.decode("utf-8", "surrogateescape"))
+    if text.isspace():
+        return f"<bdi>{_signs(text)}</bdi>"  # a link needs something to see
     return re.sub(_UNSEEN, lambda found: f"<bdi>{_signs(found[0])}</bdi>", text)
 
 

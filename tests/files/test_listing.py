@@ -211,6 +211,7 @@ def test_nothing_unseen_is_in_a_page(path: str, name: bytes) -> None:
         ("a\u202egpj.exe".encode(), "aU+202Egpj.exe"),
         (b"a\nb", "aU+000Ab"),
         (b"\x00", "U+0000"),
+        (b"  ", "U+0020 U+0020"),
         (b"caf\xe9", "caf0xE9"),
         (b"a\xff\x1bb", "a0xFF U+001Bb"),
         ("\u0645\u0646\u200c\u0647 👩\u200d👧 a\u3000b".encode(), "\u0645\u0646\u200c\u0647 👩\u200d👧 a\u3000b"),
