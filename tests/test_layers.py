@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Channels carry `wire.messages`.
     "net": {"errors", "config", "wire"},
     "observe": {"errors", "config"},
-    "front": {"errors", "config", "http", "balance", "wire", "routing", "handlers", "net", "observe"},
+    "front": {"errors", "config", "http", "files", "balance", "wire", "routing", "handlers", "net", "observe"},
     "master": {"errors", "config", "net", "wire", "observe"},
 }
 # The composition roots may import everything.
@@ -68,6 +68,7 @@ PURE = [
     "handlers.interface",
     "handlers.modifiers",
     "handlers.nothing",
+    "handlers.disposition",
     "handlers.redirect",
     "handlers.respond",
     "handlers.options",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from pyserve.config import model
 from pyserve.errors import MisuseError
+from pyserve.files.cache import FileCache
 from pyserve.handlers.app import AppHandler, wire_head
-from pyserve.handlers.file_cache import FileCache
-from pyserve.handlers.interface import Handler, Threads
+from pyserve.handlers.interface import Handler, Lanes, Threads
 from pyserve.handlers.modifiers import prepare
 from pyserve.handlers.nothing import NothingHandler
 from pyserve.handlers.options import ServerOptionsHandler
@@ -76,14 +76,14 @@ def build_compression(modifiers: model.Modifiers, cpu: Threads) -> Compression |
     return Compression(modifiers.compress, cpu)
 
 
-def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache, cpu: Threads) -> Router[Handler]:
+def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache, lanes: Lanes) -> Router[Handler]:
     def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
+        modifiers = site.modifiers if route is None else route.modifiers
         match handler:
             case model.Files():
-                return StaticHandler(handler, files)
+                return StaticHandler(handler, files, lanes, build_compression(modifiers, lanes.cpu))
             case model.RunApp(app, mount):
-                modifiers = site.modifiers if route is None else route.modifiers
-                return AppHandler(pools[app], mount, build_compression(modifiers, cpu))
+                return AppHandler(pools[app], mount, build_compression(modifiers, lanes.cpu))
             case model.Redirect():
                 return RedirectHandler(handler)
             case model.Respond():

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from pyserve.config.model import Limits
 from pyserve.errors import RequestError
 from pyserve.front.heads import Heads
-from pyserve.front.threads import Threads
-from pyserve.handlers.interface import Handler
+from pyserve.front.threads import build_lanes
+from pyserve.handlers.interface import Handler, Lanes
 from pyserve.http.conditional import format_date
 from pyserve.http.head import FieldParser, HeadReader
 from pyserve.observe.access_log import AccessLog
@@ -57,14 +57,13 @@ class Context:
         "acceptor",
         "common",
         "connections",
-        "cpu",
         "crowd",
-        "disk",
         "error_log",
         "heads",
         "idle_deadline",
         "is_draining",
         "is_shut",
+        "lanes",
         "limits",
         "log",
         "log_line",
@@ -90,14 +89,10 @@ class Context:
         access: AccessLog | None,
         sink: LineSink | None,
         proxies: TrustedProxies | None = None,
-        *,
-        disk: Threads | None = None,
-        cpu: Threads | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
         self.loop = loop
-        # Two lanes: what computes must not wait behind a disk that hangs.
-        self.disk = disk or Threads(loop)
-        self.cpu = cpu or Threads(loop)
+        self.lanes = lanes or build_lanes(loop)
         self.limits = limits
         self.router = router
         can_repeat = access is None or access.has_templates

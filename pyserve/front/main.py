@@ -21,13 +21,13 @@ import traceback
 from collections.abc import Callable
 
 from pyserve.config.model import Config, Listener
+from pyserve.files.cache import MAX_OPEN, FileCache
 from pyserve.front import build, status
 from pyserve.front.accepting import Acceptor
 from pyserve.front.connection import Connection
 from pyserve.front.context import Context
-from pyserve.front.threads import Threads
+from pyserve.front.threads import build_lanes
 from pyserve.front.workers import WorkerLink
-from pyserve.handlers.file_cache import MAX_OPEN, FileCache
 from pyserve.handlers.pool import Pool, Worker
 from pyserve.net.channels import Message, MessageChannel
 from pyserve.net.open_files import allow_open_files
@@ -41,7 +41,6 @@ from pyserve.wire.frames import WireError
 
 SWEEP_S = 0.25
 JUST_ACCEPTED_S = 0.02
-MAX_CPU_THREADS = 4
 
 
 class Front:
@@ -168,9 +167,8 @@ class Front:
             os.close(access_fd)
         self._files = FileCache()
         self._pools = build.build_pools(config, self.number, self._board, self._loop, self)
-        disk = Threads(self._loop)
-        cpu = Threads(self._loop, max(1, min(MAX_CPU_THREADS, os.cpu_count() or 1)))
-        router = build.build_router(config, {pool.name: pool for pool in self._pools}, self._files, cpu)
+        lanes = self._lanes = build_lanes(self._loop)
+        router = build.build_router(config, {pool.name: pool for pool in self._pools}, self._files, lanes)
         self._context = Context(
             self._loop,
             config.server.limits,
@@ -180,8 +178,7 @@ class Front:
             FORMATS[access.format]() if access is not None else None,
             sink,
             build.build_proxies(config),
-            disk=disk,
-            cpu=cpu,
+            lanes,
         )
         await self._listen([socket.socket(fileno=fd) for fd in listener_fds])
         self._is_started = True
@@ -230,7 +227,7 @@ class Front:
         context.now = now
         self._tick += 1
         if self._tick % 4 == 0:
-            self._files.close_idle(now)
+            self._files.sweep(now)
         context.refresh_date()
         for connection in list(context.connections):
             connection.sweep(now)
@@ -327,8 +324,8 @@ class Front:
                 link.close()
             self._acceptor = context.acceptor = None
             self._files.clear()
-            context.disk.close()
-            context.cpu.close()
+            for lane in self._lanes:
+                lane.close()
             if context.sink is not None:
                 context.sink.close()
             self._publish()

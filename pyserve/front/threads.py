@@ -8,10 +8,13 @@ daemons: a disk that hangs keeps no process from ending.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pyserve.handlers.interface import Lanes
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -93,3 +96,14 @@ class Threads:
         finally:
             if results:
                 self._loop.call_soon(self._deliver)  # one of them raised: the loop says so, the others still come
+
+
+MAX_CPU_THREADS = 4
+NETWORK_THREADS = 16
+"""Each share that hangs may hold some."""
+
+
+def build_lanes(loop: asyncio.AbstractEventLoop) -> Lanes:
+    """What computes must not wait behind a disk that hangs, nor a disk of this machine behind a network's."""
+    cores = os.cpu_count() or 1
+    return Lanes(Threads(loop), Threads(loop, NETWORK_THREADS), Threads(loop, min(MAX_CPU_THREADS, cores)))

@@ -8,7 +8,7 @@ handler answers by plain calls, at once or later. Nothing here awaits. Every exc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from pyserve.handlers.modifiers import Modifiers
 from pyserve.http.request import Request
@@ -100,6 +100,16 @@ class Exchange(Protocol):
     def abort(self) -> None: ...  # cut now
 
 
+class Lanes(NamedTuple):
+    """Who does what may take long."""
+
+    disk: Threads
+    """Looks at disks of this machine."""
+    network: Threads
+    """Looks at what may hang: a network's disks, and folders of which nobody knows yet what they are on."""
+    cpu: Threads
+
+
 class Handler(Protocol):
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None: ...
 
@@ -109,3 +119,5 @@ class Threads(Protocol):
 
     def run(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
         """Call ``work`` in a thread, then ``done`` on the loop with its result or with what it raised."""
+
+    def close(self) -> None: ...  # nothing is run any more

@@ -1,33 +1,46 @@
 """Step 4 of the request path, handler ``files``: answer from a folder, or from one file.
 
-I/O: the file system, through ``open_file`` and ``file_cache``; the transport decides how bytes travel. The invariants:
-nothing outside the folder, nothing hidden (a segment that begins with a dot, but ``.well-known``), nothing that is not
-a regular file; a change is seen within a second. It lists no folders.
+I/O: through ``files.finder``, on the loop only what the kernel has in memory; whatever may wait for a disk is done in
+helper threads, and one look serves all who ask for the same. The transport decides how bytes travel. A change is seen
+within a second.
 
 HOT: benchmarks/files_small.py. A hot small file costs one look-up, one look at the clock and one ``send``.
-LIMIT: a path that is not hot is opened on the loop's own thread; hurts when its disk or network mount hangs.
 """
 
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyserve.config.model import Files
-from pyserve.handlers.file_cache import FileCache, FileEntry, signature_of
-from pyserve.handlers.interface import Exchange, Handler
-from pyserve.handlers.media_types import content_type
-from pyserve.handlers.open_file import RootMissing, open_below, open_single
-from pyserve.http.conditional import Conditions, decide, read_conditions
+from pyserve.files.cache import FileCache, LookUp
+from pyserve.files.entry import FileEntry, Key
+from pyserve.files.finder import Finder, IsFolder, IsListing, IsStatus, coded_key
+from pyserve.files.opening import RootMissing
+from pyserve.handlers.disposition import attachment
+from pyserve.handlers.interface import Exchange, Handler, Lanes
+from pyserve.http.conditional import Conditions, Outcome, decide, read_conditions
 from pyserve.http.location import AS_WRITTEN, PATH, encode, encode_text, local_reference
+from pyserve.http.multipart import frame_parts, multipart_type
+from pyserve.http.negotiation import choose
 from pyserve.http.request import Request
 from pyserve.routing.router import Match
 
-FRESH_S = 0.7  # with the 250 ms of the front's coarse clock: a change is seen within a second
+if TYPE_CHECKING:
+    from pyserve.handlers.compressed import Compression
+
+FRESH_S = 0.65  # with the 250 ms of the front's coarse clock: a change is seen within a second
 """How long an entry is believed without looking at the file again."""
+ASKED_LATELY_S = 60.0
+"""Within that the kernel is sure to know a file still, so one ``stat`` does not wait for a disk of this machine."""
+CODED_BYTES = 1024 * 1024
+"""Up to this size what is compressed here is kept; larger files are compressed on their way, each time."""
+STALLED_S = 0.02
+APART_S = 10.0
+"""A disk that kept the loop waiting for ``STALLED_S`` is asked by helper threads only for so long."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _STATUSES = {
     errno.EACCES: 403,
@@ -43,40 +56,57 @@ _STATUSES = {
     errno.ENOMEM: 503,
 }
 _ALLOW = b"allow: GET, HEAD, OPTIONS\r\n"
-_numbers = itertools.count(1)
 
 
-class _Folder(Exception):
-    """The path names a folder but has no slash at its end."""
+class Extra(NamedTuple):
+    """Header lines beside a file's own."""
+
+    lines: bytes
+    has_type: bool
+    """There is a Content-Type among them."""
+    is_lasting: bool
+    """The same for every equal head."""
 
 
-class _Status(Exception):
-    """The last entry of ``try`` is a status."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+NOTHING = Extra(b"", False, True)
 
 
 class StaticHandler:
     """One ``files`` of the config. ``cache`` is shared by all handlers of a front."""
 
-    __slots__ = ("_cache", "_clock", "_files", "_find", "_number", "_root", "_wall_ns")
+    __slots__ = (
+        "_apart_until_s",
+        "_cache",
+        "_clock",
+        "_compression",
+        "_files",
+        "_find",
+        "_finder",
+        "_lanes",
+        "_number",
+        "_wall_ns",
+    )
 
     def __init__(
         self,
         files: Files,
         cache: FileCache,
+        lanes: Lanes,
+        compression: Compression | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        """``compression``: where the route has ``compress``."""
         self._files = files
-        self._root = os.fsencode(files.path)
+        self._finder = Finder(files, None if compression is None else compression.configured)
+        self._number = self._finder.number
         self._cache = cache
         self._find = cache.entries.get
+        self._lanes = lanes
+        self._compression = compression
         self._clock = clock
         self._wall_ns = wall_ns
-        self._number = next(_numbers)  # never used twice, so an entry of a handler that is gone can't be found
+        self._apart_until_s = 0.0
 
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
         request = exchange.request
@@ -86,57 +116,30 @@ class StaticHandler:
             else:
                 exchange.fail(405, "files are only read", _ALLOW)
             return
-        entry = self._find((self._number, match.rest))
-        if entry is None or entry.fresh_until_s < self._clock() or not match.rest:
-            entry = self._look_up(exchange, match, entry)
-            if entry is None:
-                return
-        else:
+        rest = match.rest
+        entry = self._find((self._number, rest))
+        if entry is not None and entry.fresh_until_s >= self._clock() and rest and not self._files.download:
             entry.is_hot = True
-        conditions = read_conditions(request.fields) if request.is_conditional else None
-        if conditions is not None:
-            self._send_conditional(exchange, entry, conditions)
-        elif entry.body is not None:
-            exchange.send(200, entry.block, entry.body, 0, entry.fresh_until_s)
-        else:
-            _send_part(exchange, 200, entry.block, entry, 0, entry.size)
-
-    def _send_conditional(self, exchange: Exchange, entry: FileEntry, conditions: Conditions) -> None:
-        is_get = exchange.request.method == "GET"
-        status, first, count, parts = decide(conditions, entry.etag, entry.mtime_s, entry.size, is_get=is_get)
-        if status == 200 or parts:
-            # LIMIT: several ranges get the whole; hurts who wants little pieces of much.
-            _send_part(exchange, 200, entry.block, entry, 0, entry.size)
-        elif status == 206:
-            span = b"content-range: bytes %d-%d/%d\r\n" % (first, first + count - 1, entry.size)
-            _send_part(exchange, 206, entry.block + span, entry, first, count)
-        elif status == 304:
-            exchange.send(304, entry.unchanged_block, b"", 0, entry.fresh_until_s)
-        elif status == 416:
-            exchange.fail(416, "range beyond the end", b"content-range: bytes */%d\r\n" % entry.size)
-        else:
-            exchange.fail(412, "the file has changed")
-
-    def _look_up(self, exchange: Exchange, match: Match[Handler], known: FileEntry | None) -> FileEntry | None:
-        """Return the entry for a match, as the file is now; None if the exchange was answered otherwise."""
-        request = exchange.request
-        now_s = self._clock()
-        try:
-            if self._is_bare_prefix(request, match):
-                raise _Folder
-            if known is not None and known.fresh_until_s >= now_s:
-                known.is_hot = True
-                return known
-            return self._current(match.rest, known, now_s)
-        except _Folder:
+            self._cache.hits += 1
+            self._answer(exchange, entry, NOTHING)
+        elif self._is_bare_prefix(request, match):
             _redirect_to_folder(exchange)
-        except _Status as wanted:
-            exchange.fail(wanted.status, "no entry of try exists")
-        except RootMissing:
-            exchange.fail(503, f"the folder {self._files.path} is missing")
-        except OSError as error:
-            exchange.fail(_STATUSES.get(error.errno or 0, 500), f"{match.rest}: {error.strerror}")
-        return None
+        else:
+            extra = NOTHING
+            if self._files.download and b"download" in request.query:
+                lines = attachment(request.query, request.path)
+                extra = Extra(lines, False, True) if lines else NOTHING
+            self.serve(exchange, rest, extra)
+
+    def serve(self, exchange: Exchange, rest: str, extra: Extra = NOTHING) -> None:
+        """Answer a GET or HEAD with the file that ``rest`` means, now or once it was found."""
+        self._look_up(
+            (self._number, rest),
+            lambda wall_ns: self._finder.find(rest, wall_ns, in_memory=True, known=self._fresh),
+            lambda known, wall_ns: self._finder.find_again(rest, wall_ns, known),
+            lambda entry: self._answer(exchange, entry, extra),
+            lambda error: self._fail(exchange, rest, error),
+        )
 
     def _is_bare_prefix(self, request: Request, match: Match[Handler]) -> bool:
         """``/x`` on the route ``/x/*``: the folder itself, without the slash that relative links need."""
@@ -149,113 +152,333 @@ class StaticHandler:
             and not request.path.endswith("/")
         )
 
-    def _current(self, rest: str, known: FileEntry | None, now_s: float) -> FileEntry:
-        if known is not None and self._is_unchanged(known):
-            known.fresh_until_s = now_s + FRESH_S
+    # Finding.
+
+    def _look_up(
+        self,
+        key: Key,
+        find: Callable[[int], FileEntry],
+        find_again: Callable[[FileEntry | None, int], FileEntry],
+        found: Callable[[FileEntry], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Call ``found`` with the entry as the file is now, or ``failed``; at once if no disk has to be waited for.
+
+        ``find``: tells it from memory, or raises ``BlockingIOError``. ``find_again``: for a thread.
+        """
+        known = self._find(key)
+        now_s = self._clock()
+        if known is not None:
             known.is_hot = True
-            return known
-        try:
-            entry = self._first_with_room(rest, now_s)
-        except OSError as error:
-            if known is not None and error.errno in _NO_DESCRIPTORS and not known.is_evicted:
-                return known  # what is at hand is better than nothing
-            self._cache.remove((self._number, rest))
-            raise
-        except Exception:
-            self._cache.remove((self._number, rest))
-            raise
-        if known is not None and entry.key != known.key:
-            self._cache.remove(known.key)
-        return entry
-
-    def _first_with_room(self, rest: str, now_s: float) -> FileEntry:
-        """``_first``; when the process is out of descriptors, once more with those that the cache can spare."""
-        try:
-            return self._first(rest, now_s)
-        except OSError as error:
-            if error.errno not in _NO_DESCRIPTORS or not self._cache.close_unused():
-                raise
-        return self._first(rest, now_s)
-
-    def _is_unchanged(self, entry: FileEntry) -> bool:
-        if not entry.is_quick or not entry.is_settled:
-            return False
-        try:
-            return signature_of(os.stat(entry.path)) == entry.signature
-        except OSError:
-            return False
-
-    def _first(self, rest: str, now_s: float) -> FileEntry:
-        """Return the entry of the first candidate that is a file; raise what the last one met."""
-        if self._files.is_single:
-            return self._open((self._number, rest), "", now_s, is_quick=True)
-        missing = FileNotFoundError(errno.ENOENT, "not found")
-        is_first = True
-        for name, is_from_path in self._candidates(rest):
-            # Fallbacks have a key space of their own: one entry, however many paths fall back to it.
-            key = (self._number, rest) if is_from_path else (-self._number, name)
-            try:
-                fallback = None if is_from_path else self._find(key)
-                if fallback is not None:
-                    fallback.is_hot = True
-                    if fallback.fresh_until_s >= now_s:
-                        return fallback
-                    if self._is_unchanged(fallback):
-                        fallback.fresh_until_s = now_s + FRESH_S
-                        return fallback
-                return self._open(key, name, now_s, is_quick=is_first or not is_from_path)
-            except IsADirectoryError:
-                if not self._files.tries and is_from_path and name == rest:
-                    raise _Folder from None
-            except (FileNotFoundError, NotADirectoryError):
-                pass
-            except OSError as error:
-                if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-                    raise
-            is_first = False
-        raise missing
-
-    def _candidates(self, rest: str) -> Iterator[tuple[str, bool]]:
-        """Yield (relative name, made from the path?) in the order of ``try``, folders as their index files."""
-        is_servable = _is_servable(rest)
-        for template in self._files.tries or ("{path}",):
-            if template.startswith("="):
-                raise _Status(int(template[1:]))
-            is_from_path = "{path}" in template
-            if is_from_path and not is_servable:
-                continue
-            name = template.replace("{path}", rest).replace("//", "/").removeprefix("/")
-            if name and not name.endswith("/"):
-                yield name, is_from_path
+            if known.fresh_until_s >= now_s:
+                self._cache.hits += 1
+                found(known)
+                return
+        pending = self._cache.look_ups.get(key)
+        if pending is not None:
+            if pending.is_overdue:
+                failed(TimeoutError("the disk gives no answer"))
             else:
-                for index in self._files.index:
-                    yield name + index, is_from_path
+                pending.waiting.append((found, failed))
+            return
+        if self._finder.is_local and now_s >= self._apart_until_s:
+            wall_ns = self._wall_ns()
+            try:
+                if (
+                    known is not None
+                    and known.is_local
+                    and now_s - known.fresh_until_s < ASKED_LATELY_S
+                    and self._finder.is_unchanged(known, wall_ns)
+                ):
+                    entry = known
+                else:
+                    entry = find(wall_ns)
+            except BlockingIOError:
+                pass
+            except Exception as error:
+                if not self._has_room_again(error):
+                    self._not_found(key, known, error, found, failed)
+                    return
+            else:
+                if self._clock() - now_s > STALLED_S:
+                    self._apart_until_s = now_s + APART_S
+                found(self._keep(key, known, entry, now_s))
+                return
+        look_up = self._cache.look_ups[key] = LookUp(now_s)
+        look_up.waiting.append((found, failed))
+        self._ask_disk(key, look_up, known, find_again, is_again=False)
 
-    def _open(self, key: tuple[int, str], name: str, now_s: float, *, is_quick: bool) -> FileEntry:
-        """Open, load and keep one file."""
-        if self._files.is_single:
-            path = self._root
-            fd = open_single(path)
-        else:
-            # Not the locale's encoding: a name is the bytes that stood in the URL.
-            raw_name = name.encode("utf-8", "surrogateescape")
-            path = os.path.join(self._root, raw_name)
-            fd = open_below(self._root, raw_name, follows_links=self._files.symlinks)
-        entry = FileEntry(key, path, is_quick=is_quick)
-        entry.load(fd, content_type(name or self._files.path), self._files.cache, self._wall_ns())
+    def _ask_disk(
+        self,
+        key: Key,
+        look_up: LookUp,
+        known: FileEntry | None,
+        find_again: Callable[[FileEntry | None, int], FileEntry],
+        *,
+        is_again: bool,
+    ) -> None:
+        wall_ns = self._wall_ns()
+
+        def done(entry: FileEntry | None, error: BaseException | None) -> None:
+            if not is_again and error is not None and self._has_room_again(error):
+                self._ask_disk(key, look_up, known, find_again, is_again=True)
+                return
+            del self._cache.look_ups[key]
+            if entry is not None:
+                look_up.found(self._keep(key, known, entry, self._clock()))
+            elif error is not None:
+                self._not_found(key, known, error, look_up.found, look_up.failed)
+
+        self._cache.waits += 1
+        lane = self._lanes.disk if self._finder.is_local else self._lanes.network
+        lane.run(lambda: find_again(known, wall_ns), done)
+
+    def _keep(self, key: Key, known: FileEntry | None, entry: FileEntry, now_s: float) -> FileEntry:
+        cache = self._cache
         entry.fresh_until_s = now_s + FRESH_S
-        self._cache.put(entry)
+        if entry is known or self._find(entry.key) is entry:
+            cache.checks += 1
+            return entry
+        if known is not None and known.key != entry.key:
+            cache.remove(known.key)
+        cache.put(entry)
         return entry
 
+    def _fresh(self, key: Key) -> FileEntry | None:
+        """Return a fallback's entry if it holds still: many paths may lead to it."""
+        entry = self._find(key)
+        if entry is None:
+            return None
+        if entry.fresh_until_s < self._clock() and not self._finder.is_unchanged(entry, 0):
+            return None
+        entry.is_hot = True
+        return entry
 
-def _send_part(exchange: Exchange, status: int, block: bytes, entry: FileEntry, first: int, count: int) -> None:
+    def _has_room_again(self, error: BaseException) -> bool:
+        """The process was out of descriptors: did the cache have some to spare?"""
+        return isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS and self._cache.close_unused()
+
+    def _not_found(
+        self,
+        key: Key,
+        known: FileEntry | None,
+        error: BaseException,
+        found: Callable[[FileEntry], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS and known is not None and not known.is_evicted:
+            found(known)  # what is at hand is better than nothing
+            return
+        self._cache.remove(key)
+        failed(error)
+
+    def _fail(self, exchange: Exchange, rest: str, error: BaseException) -> None:
+        if isinstance(error, IsFolder):
+            _redirect_to_folder(exchange)
+        elif isinstance(error, IsListing):
+            self._list(exchange, rest)
+        elif isinstance(error, IsStatus):
+            exchange.fail(error.status, "no entry of try exists")
+        elif isinstance(error, RootMissing):
+            exchange.fail(503, f"the folder {self._files.path} is missing")
+        elif isinstance(error, TimeoutError):
+            exchange.fail(504, f"{rest}: {error}")
+        elif isinstance(error, OSError):
+            exchange.fail(_STATUSES.get(error.errno or 0, 500), f"{rest}: {error.strerror}")
+        else:
+            exchange.fail(500, f"{rest}: {error!r}")
+
+    # Answering.
+
+    def _answer(self, exchange: Exchange, entry: FileEntry, extra: Extra) -> None:
+        if entry.varies:
+            coding = self._coding(exchange.request, entry)
+            if coding is not None:
+                self._answer_coded(exchange, entry, coding, extra)
+                return
+        self._send(exchange, entry, extra)
+
+    def _coding(self, request: Request, entry: FileEntry) -> bytes | None:
+        coding = choose(request.field(b"accept-encoding"), entry.offered)
+        if coding is not None and coding not in entry.beside and request.field(b"range") is not None:
+            return None  # parts of what is made anew each time would be parts of different things
+        return coding
+
+    def _answer_coded(self, exchange: Exchange, entry: FileEntry, coding: bytes, extra: Extra) -> None:
+        key = coded_key(entry, coding)
+        if coding in entry.beside:
+            self._look_up(
+                key,
+                lambda wall_ns: self._finder.find_coded(entry, coding, wall_ns, in_memory=True),
+                lambda known, wall_ns: (
+                    known
+                    if known is not None and self._finder.is_unchanged(known, wall_ns)
+                    else self._finder.find_coded(entry, coding, wall_ns, in_memory=False)
+                ),
+                lambda coded: self._send(exchange, coded, extra),
+                lambda error: self._send(exchange, entry, extra),  # it has gone since
+            )
+            return
+        coded = self._find(key)
+        if coded is not None and coded.signature == entry.signature:
+            coded.fresh_until_s = entry.fresh_until_s
+            coded.is_hot = True
+            self._send(exchange, coded, extra)
+        elif entry.size > CODED_BYTES:
+            self._send_compressing(exchange, entry, extra)
+        else:
+            self._compress(exchange, entry, coding, extra)
+
+    def _compress(self, exchange: Exchange, entry: FileEntry, coding: bytes, extra: Extra) -> None:
+        """Compress a file's content in a thread, once for all who ask meanwhile, and keep it."""
+        from pyserve.http.codings import compress
+
+        key = coded_key(entry, coding)
+        found = lambda coded: self._send(exchange, coded, extra)  # noqa: E731
+        failed = lambda error: self._send(exchange, entry, extra)  # noqa: E731
+        pending = self._cache.look_ups.get(key)
+        if pending is not None and not pending.is_overdue:
+            pending.waiting.append((found, failed))
+            return
+        look_up = self._cache.look_ups[key] = LookUp(self._clock())
+        look_up.waiting.append((found, failed))
+        entry.retain()
+        fd, size = entry.fd, entry.size
+
+        def work() -> bytes:
+            return compress(coding, entry.body if entry.body is not None else _read_whole(fd, size))
+
+        def done(body: bytes | None, error: BaseException | None) -> None:
+            entry.release()
+            if self._cache.look_ups.get(key) is look_up:
+                del self._cache.look_ups[key]
+            if body is None:
+                look_up.failed(error or OSError())
+                return
+            coded = self._finder.code(entry, body, coding)
+            coded.fresh_until_s = entry.fresh_until_s
+            self._cache.put(coded)
+            look_up.found(coded)
+
+        self._lanes.cpu.run(work, done)
+
+    def _send_compressing(self, exchange: Exchange, entry: FileEntry, extra: Extra) -> None:
+        """Compress on the way what is too large to keep."""
+        request = exchange.request
+        assert self._compression is not None
+        if request.is_conditional:
+            conditions = read_conditions(request.fields)
+            if conditions is not None and self._is_settled(exchange, entry, conditions):
+                return
+        coded = self._compression.around(exchange)
+        block = _block(entry, extra).replace(b"vary: accept-encoding\r\n", b"")  # it says so itself
+        coded.send_lent(200, block, entry, 0, entry.size)
+
+    def _is_settled(self, exchange: Exchange, entry: FileEntry, conditions: Conditions) -> bool:
+        """Answer if the conditions leave nothing to send."""
+        is_get = exchange.request.method == "GET"
+        outcome = decide(conditions, b"W/" + entry.etag, entry.mtime_s, entry.size, is_get=is_get)
+        if outcome.status in (304, 412):
+            self._send_outcome(exchange, entry, outcome, NOTHING)
+            return True
+        return False
+
+    def _send(self, exchange: Exchange, entry: FileEntry, extra: Extra) -> None:
+        request = exchange.request
+        conditions = read_conditions(request.fields) if request.is_conditional else None
+        if conditions is not None:
+            is_get = request.method == "GET"
+            outcome = decide(conditions, entry.etag, entry.mtime_s, entry.size, is_get=is_get)
+            self._send_outcome(exchange, entry, outcome, extra)
+        elif entry.body is not None and extra is NOTHING:
+            exchange.send(200, entry.block, entry.body, 0, entry.fresh_until_s)
+        else:
+            _send_part(exchange, 200, _block(entry, extra), entry, 0, entry.size, extra.is_lasting)
+
+    def _send_outcome(self, exchange: Exchange, entry: FileEntry, outcome: Outcome, extra: Extra) -> None:
+        status = outcome.status
+        if status == 200:
+            _send_part(exchange, 200, _block(entry, extra), entry, 0, entry.size, extra.is_lasting)
+        elif status == 206 and outcome.parts:
+            _send_parts(exchange, entry, outcome, extra)
+        elif status == 206:
+            first, count = outcome.first, outcome.count
+            span = b"content-range: bytes %d-%d/%d\r\n" % (first, first + count - 1, entry.size)
+            _send_part(exchange, 206, _block(entry, extra) + span, entry, first, count, extra.is_lasting)
+        elif status == 304:
+            block = entry.unchanged_block + extra.lines
+            exchange.send(304, block, b"", 0, entry.fresh_until_s if extra.is_lasting else 0.0)
+        elif status == 416:
+            exchange.fail(416, "range beyond the end", b"content-range: bytes */%d\r\n" % entry.size)
+        else:
+            exchange.fail(412, "the file has changed")
+
+    def _list(self, exchange: Exchange, rest: str) -> None:
+        from pyserve.files import listing
+        from pyserve.http.negotiation import prefers
+
+        request = exchange.request
+        order = listing.parse_order(request.query)
+        wanted = prefers(request.field(b"accept"), (b"text/html", b"application/json"))
+
+        def work() -> bytes:
+            items, is_cut = self._finder.list_folder(rest)
+            if wanted == b"application/json":
+                return listing.render_json(items, order, is_cut)
+            return listing.render_html(request.path, items, order, is_cut)
+
+        def done(page: bytes | None, error: BaseException | None) -> None:
+            if page is None:
+                self._fail(exchange, rest, error or OSError())
+                return
+            block = b"content-type: %b\r\nvary: accept\r\n" % (
+                wanted if wanted == b"application/json" else b"text/html; charset=utf-8"
+            )
+            if wanted == b"text/html":
+                block += b"content-security-policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+            around = exchange if self._compression is None else self._compression.around(exchange)
+            around.send(200, block, page)
+
+        lane = self._lanes.disk if self._finder.is_local else self._lanes.network
+        lane.run(work, done)
+
+
+def _block(entry: FileEntry, extra: Extra) -> bytes:
+    if extra is NOTHING:
+        return entry.block
+    return extra.lines + (entry.block[entry.block.index(b"\n") + 1 :] if extra.has_type else entry.block)
+
+
+def _send_part(
+    exchange: Exchange, status: int, block: bytes, entry: FileEntry, first: int, count: int, is_lasting: bool
+) -> None:
+    until = entry.fresh_until_s if is_lasting else 0.0
     if entry.body is not None:
-        exchange.send(status, block, entry.body if count == entry.size else entry.body[first : first + count])
+        exchange.send(status, block, entry.body if count == entry.size else entry.body[first : first + count], 0, until)
     elif exchange.request.method == "HEAD":
         exchange.send_head(status, block, count)
         exchange.finish()
     else:
-        exchange.send_lent(status, block, entry, first, count, entry.fresh_until_s)
+        exchange.send_lent(status, block, entry, first, count, until)
+
+
+def _send_parts(exchange: Exchange, entry: FileEntry, outcome: Outcome, extra: Extra) -> None:
+    """Send several ranges as ``multipart/byteranges``."""
+    boundary = os.urandom(16).hex().encode()
+    frames = frame_parts(outcome.parts, entry.size, entry.content_type, boundary)
+    lines = b"content-type: %b\r\n%b" % (multipart_type(boundary), entry.block[entry.block.index(b"\n") + 1 :])
+    block = lines if extra.has_type else extra.lines + lines
+    entry.retain()
+    exchange.at_end(entry.release)
+    exchange.send_head(206, block, frames.length)
+    for head, (first, count) in zip(frames.heads, outcome.parts, strict=True):
+        exchange.send_data(head)
+        if entry.body is not None:
+            exchange.send_data(entry.body[first : first + count])
+        else:
+            exchange.send_file(entry.fd, first, count)
+    exchange.send_data(frames.tail)
+    exchange.finish()
 
 
 def _redirect_to_folder(exchange: Exchange) -> None:
@@ -266,9 +489,14 @@ def _redirect_to_folder(exchange: Exchange) -> None:
     exchange.send(301, b"location: %b\r\n" % location, b"")
 
 
-def _is_servable(rest: str) -> bool:
-    """Whether a client may name this: no empty segment but the last, none that is hidden or leads out."""
-    if rest.startswith(("/", ".")) or "//" in rest or "/." in rest:
-        segments = rest.removesuffix("/").split("/")
-        return all(segment and (segment[0] != "." or segment == ".well-known") for segment in segments)
-    return True
+def _read_whole(fd: int, size: int) -> bytes:
+    """Read in a thread; the descriptor's position is nobody's."""
+    pieces = []
+    at = 0
+    while at < size:
+        piece = os.pread(fd, min(size - at, 1 << 20), at)
+        if not piece:
+            raise OSError(errno.EIO, "the file has shrunk")
+        pieces.append(piece)
+        at += len(piece)
+    return b"".join(pieces)

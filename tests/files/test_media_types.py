@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyserve.handlers.media_types import content_type
+from pyserve.files.media_types import content_type
 
 
 @pytest.mark.parametrize(

@@ -101,24 +101,56 @@ video/3gpp: 3gp
 model/gltf+json: gltf
 model/gltf-binary: glb
 """
-# Text in all but name: without a charset a browser would guess.
-_TEXT_ENDINGS = ("json", "xml", "yaml", "toml")
-UNKNOWN = "application/octet-stream"
-
-
-def _with_charset(media_type: str) -> str:
-    is_text = media_type.startswith("text/") or media_type.endswith(_TEXT_ENDINGS)
-    return f"{media_type}; charset=utf-8" if is_text else media_type
-
-
 _TYPES = {
-    suffix: _with_charset(media_type)
+    suffix: media_type
     for media_type, suffixes in (line.split(": ") for line in _TABLE.strip().splitlines())
     for suffix in suffixes.split()
 }
+# Text in all but name: without a charset a browser would guess.
+_TEXT_ENDINGS = ("json", "xml", "yaml", "toml")
+# Nobody keeps a coded copy of what is packed already.
+_PACKED_SUFFIXES = """
+png jpg jpeg jfif gif webp avif jxl heic mp3 m4a aac ogg oga opus flac weba mp4 m4v webm ogv mpg mpeg mov mkv avi ts 3gp
+woff woff2 gz tgz br bz2 xz zst zip 7z rar jar war ear apk deb rpm docx xlsx pptx odt ods odp odg epub kmz
+"""
+_PACKED = frozenset(_PACKED_SUFFIXES.split())
+UNKNOWN = "application/octet-stream"
+
+
+class MediaTypes:
+    """The table with a config's own ``types`` (suffix in lower case to media type) and ``charset`` ("" = none)."""
+
+    __slots__ = ("_charset", "_known", "_own")
+
+    def __init__(self, own: dict[str, str] | None = None, charset: str = "utf-8") -> None:
+        self._own = own or {}
+        self._charset = charset
+        self._known: dict[str, tuple[bytes, bool]] = {}
+
+    def of(self, name: bytes) -> tuple[bytes, bool]:
+        """Return the value of ``Content-Type`` for a file name, by what follows its last dot, and whether such files
+        are packed as they are."""
+        stem, dot, suffix = name.rpartition(b"/")[2].rpartition(b".")
+        text = suffix.decode("latin-1").lower() if dot and stem else ""
+        known = self._known.get(text)
+        if known is None:
+            known = (self._with_charset(self._own.get(text) or _TYPES.get(text, UNKNOWN)).encode(), text in _PACKED)
+            if len(self._known) < 1024:  # LIMIT: bounded; names with odd suffixes are looked up each time
+                self._known[text] = known
+        return known
+
+    def _with_charset(self, media_type: str) -> str:
+        is_text = media_type.startswith("text/") or media_type.endswith(_TEXT_ENDINGS)
+        return (
+            f"{media_type}; charset={self._charset}"
+            if is_text and self._charset and ";" not in media_type
+            else media_type
+        )
+
+
+_default = MediaTypes()
 
 
 def content_type(name: str) -> str:
-    """Return the value of ``Content-Type`` for a file name, from what follows its last dot."""
-    stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
-    return _TYPES.get(suffix.lower(), UNKNOWN) if dot and stem else UNKNOWN
+    """Return the value of ``Content-Type`` for a file name where no config says otherwise."""
+    return _default.of(name.encode("utf-8", "surrogateescape"))[0].decode()

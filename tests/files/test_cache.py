@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from pyserve.handlers.file_cache import SMALL_BYTES, FileCache, FileEntry
+from pyserve.files.cache import FileCache
+from pyserve.files.entry import SMALL_BYTES, FileEntry
 
 
 def load(folder: Path, number: int, size: int) -> FileEntry:
     path = folder / str(number)
     path.write_bytes(b"x" * size)
-    entry = FileEntry((1, str(number)), os.fsencode(path), is_quick=True)
-    entry.load(os.open(path, os.O_RDONLY), "text/plain", None, 4_000_000_000_000_000_000)
+    entry = FileEntry((1, str(number)), b"", os.fsencode(path), is_quick=True)
+    entry.load(os.open(path, os.O_RDONLY), b"text/plain", 4_000_000_000_000_000_000)
+    entry.write_heads(b"")
     return entry
 
 
@@ -87,9 +89,9 @@ def test_descriptors_that_nobody_asks_for_are_given_back(tmp_path: Path) -> None
     entry.fresh_until_s = 100
     cache.put(entry)
     cache.put(small)
-    cache.close_idle(109)
+    cache.sweep(109)
     assert names(cache) == ["1", "2"]
-    cache.close_idle(111)
+    cache.sweep(111)
     assert names(cache) == ["2"]
     assert entry.fd == -1
 
@@ -113,5 +115,5 @@ def test_a_file_that_can_not_be_read_leaves_no_descriptor(tmp_path: Path, monkey
 
     monkeypatch.setattr(os, "pread", broken)
     with pytest.raises(OSError, match="Input/output"):
-        FileEntry((1, "f"), b"", is_quick=True).load(fd, "text/plain", None, 0)
+        FileEntry((1, "f"), b"", b"", is_quick=True).load(fd, b"text/plain", 0)
     assert not is_open(fd)

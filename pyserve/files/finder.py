@@ -1,0 +1,295 @@
+"""Find the file that a path means, and make it ready.
+
+I/O: the file system, through ``opening``. It runs on the front's loop with ``in_memory`` (and then never waits for a
+disk: ``BlockingIOError``), else in a helper thread; so it touches nothing that others change. The invariants: nothing
+outside the folder, nothing hidden (a segment that begins with a dot, but ``.well-known``), nothing that is not a
+regular file.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from pyserve.config.model import Compress, Files
+from pyserve.files import disks
+from pyserve.files.entry import FileEntry, Key, is_settled, signature_of
+from pyserve.files.media_types import MediaTypes
+from pyserve.files.opening import (
+    is_missing_from_memory,
+    open_below,
+    open_folder_below,
+    open_root,
+    open_single,
+)
+from pyserve.http.codings import is_compressible
+
+if TYPE_CHECKING:
+    from pyserve.files.listing import Item
+
+MAX_LISTED = 10_000
+SUFFIXES = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
+"""Content codings and what the names of files with them end in; the server's favourite first."""
+_STALE_NS = 60_000_000_000
+"""A coded file that is so much older than its original was forgotten when that was changed. Unpacking an archive, or
+copying a folder, makes them in any order, but not minutes apart."""
+_numbers = itertools.count(1)
+
+Known = Callable[[Key], FileEntry | None]
+
+
+class IsFolder(Exception):
+    """The path names a folder but has no slash at its end."""
+
+
+class IsListing(Exception):
+    """The path names a folder without an index, and folders are listed."""
+
+
+class IsStatus(Exception):
+    """The last entry of ``try`` is a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Finder:
+    """One ``files`` of the config. ``compress``: what is compressed on the fly, for what depends on that."""
+
+    __slots__ = ("_cache", "_codings", "_compress", "_device", "_files", "_root", "_types", "is_local", "number")
+
+    def __init__(self, files: Files, compress: Compress | None = None) -> None:
+        self._files = files
+        self._root = os.fsencode(os.path.dirname(files.path) if files.is_single else files.path)
+        self._cache = files.cache.encode()
+        self._types = MediaTypes(dict(files.types), files.charset)
+        self._compress = compress
+        codings = compress.codings if compress is not None else ()
+        # What is compressed here comes in the config's order, before what only lies there.
+        order = [coding.encode() for coding in codings] + [
+            coding for coding in SUFFIXES if coding.decode() not in codings
+        ]
+        self._codings = tuple(order)
+        self._device = -1
+        self.is_local = False
+        """Its folder was seen to be on a disk of this machine."""
+        self.number = next(_numbers)  # never used twice, so an entry of a handler that is gone can't be found
+
+    def find(self, rest: str, wall_ns: int, *, in_memory: bool, known: Known) -> FileEntry:
+        """Return the entry of the first candidate that is a file, as it is now. ``known``: entries that are good still.
+
+        Raises ``IsFolder``, ``IsListing``, ``IsStatus``, ``RootMissing``, and what the last candidate met.
+        """
+        folder = open_root(self._root, in_memory=in_memory)
+        try:
+            if not in_memory:
+                self._judge(folder)
+            if self._files.is_single:
+                name = os.path.basename(os.fsencode(self._files.path))
+                return self._open(folder, (self.number, rest), name, wall_ns, is_quick=True, in_memory=in_memory)
+            return self._first(folder, rest, wall_ns, in_memory, known)
+        finally:
+            os.close(folder)
+
+    def find_again(self, rest: str, wall_ns: int, entry: FileEntry | None) -> FileEntry:
+        """In a thread: the same, but the entry that is known if it is as it was."""
+        if entry is not None and self.is_unchanged(entry, wall_ns):
+            return entry
+        return self.find(rest, wall_ns, in_memory=False, known=lambda key: None)
+
+    def find_coded(self, original: FileEntry, coding: bytes, wall_ns: int, *, in_memory: bool) -> FileEntry:
+        """Return the entry of the file with ``coding`` beside a file; raise ``OSError`` if there is none any more."""
+        folder = open_root(self._root, in_memory=in_memory)
+        try:
+            name = original.name + SUFFIXES[coding]
+            entry = FileEntry(coded_key(original, coding), name, os.path.join(self._root, name), is_quick=True)
+            fd = open_below(
+                folder,
+                self._root,
+                name,
+                follows_links=self._files.symlinks or self._files.is_single,
+                in_memory=in_memory,
+            )
+            entry.load(fd, original.content_type, wall_ns, coding=coding, in_memory=in_memory)
+        finally:
+            os.close(folder)
+        entry.is_local = original.is_local
+        entry.varies = True
+        entry.write_heads(self._cache, coding)
+        return entry
+
+    def code(self, original: FileEntry, body: bytes, coding: bytes) -> FileEntry:
+        """Return the entry of what was compressed here."""
+        entry = FileEntry(coded_key(original, coding), original.name, original.path, is_quick=True)
+        entry.become(original, body)
+        entry.varies = True
+        entry.write_heads(self._cache, coding)
+        return entry
+
+    def is_unchanged(self, entry: FileEntry, wall_ns: int) -> bool:
+        """Two looks at most: at the file, and at its folder for what may have come to lie beside it."""
+        if not entry.is_quick or not entry.is_settled:
+            return False
+        try:
+            if signature_of(os.stat(entry.path)) != entry.signature:
+                return False
+            if entry.folder is None:
+                return True
+            path, signature = entry.folder
+            return signature_of(os.stat(path)) == signature
+        except OSError:
+            return False
+
+    def list_folder(self, rest: str) -> tuple[list[Item], bool]:
+        """In a thread: what stands in a folder, and whether there is more. Raises as ``find`` does."""
+        from pyserve.files.folder import scan  # 3 ms that most fronts never pay
+
+        folder = open_root(self._root)
+        try:
+            name = rest.encode("utf-8", "surrogateescape").removesuffix(b"/")
+            fd = open_folder_below(folder, self._root, name, follows_links=self._files.symlinks)
+            try:
+                return scan(
+                    fd,
+                    most=MAX_LISTED,
+                    shows_hidden=self._files.dotfiles,
+                    is_allowed=lambda link: self._leads_inside(folder, name, link),
+                )
+            finally:
+                os.close(fd)
+        finally:
+            os.close(folder)
+
+    def _leads_inside(self, folder: int, name: bytes, link: bytes) -> bool:
+        path = name + b"/" + link if name else link
+        for opened in (open_below, open_folder_below):
+            try:
+                os.close(opened(folder, self._root, path, follows_links=self._files.symlinks))
+            except OSError:
+                continue
+            return True
+        return False
+
+    def _judge(self, folder: int) -> None:
+        device = os.fstat(folder).st_dev
+        if device != self._device:
+            self.is_local = disks.is_local(folder)
+            self._device = device
+
+    def _first(self, folder: int, rest: str, wall_ns: int, in_memory: bool, known: Known) -> FileEntry:
+        missing = FileNotFoundError(errno.ENOENT, "not found")
+        is_first = True
+        for name, is_from_path, is_index in self._candidates(rest):
+            # Fallbacks have a key space of their own: one entry, however many paths fall back to it.
+            key = (self.number, rest) if is_from_path else (-self.number, name)
+            try:
+                fallback = None if is_from_path else known(key)
+                if fallback is not None:
+                    return fallback
+                raw_name = name.encode("utf-8", "surrogateescape")  # not the locale's: the bytes that stood in the URL
+                is_quick = is_first or not is_from_path
+                return self._open(folder, key, raw_name, wall_ns, is_quick=is_quick, in_memory=in_memory)
+            except IsADirectoryError:
+                if not self._files.tries and is_from_path and not is_index:
+                    raise IsFolder from None
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError as error:
+                if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+                    raise
+            is_first = False
+        if self._files.autoindex and (not rest or rest.endswith("/")) and self._is_servable(rest):
+            raise IsListing
+        raise missing
+
+    def _candidates(self, rest: str) -> Iterator[tuple[str, bool, bool]]:
+        """Yield (relative name, made from the path?, of an index?) in the order of ``try``."""
+        is_servable = self._is_servable(rest)
+        for template in self._files.tries or ("{path}",):
+            if template.startswith("="):
+                raise IsStatus(int(template[1:]))
+            is_from_path = "{path}" in template
+            if is_from_path and not is_servable:
+                continue
+            name = template.replace("{path}", rest).replace("//", "/").removeprefix("/")
+            if name and not name.endswith("/"):
+                yield name, is_from_path, name != rest
+            else:
+                for index in self._files.index:
+                    yield name + index, is_from_path, True
+
+    def _is_servable(self, rest: str) -> bool:
+        """May a client name this: no empty segment but the last, none that is hidden or leads out?"""
+        if rest.startswith(("/", ".")) or "//" in rest or "/." in rest:
+            shows_hidden = self._files.dotfiles
+            segments = rest.removesuffix("/").split("/")
+            return all(
+                segment and (segment[0] != "." or shows_hidden or segment == ".well-known") for segment in segments
+            )
+        return True
+
+    def _open(self, folder: int, key: Key, name: bytes, wall_ns: int, *, is_quick: bool, in_memory: bool) -> FileEntry:
+        files = self._files
+        path = os.path.join(self._root, name)
+        if files.is_single:
+            fd = open_single(path, in_memory=in_memory)
+        else:
+            fd = open_below(folder, self._root, name, follows_links=files.symlinks, in_memory=in_memory)
+        entry = FileEntry(key, name, path, is_quick=is_quick)
+        content_type, is_packed = self._types.of(name)
+        entry.load(fd, content_type, wall_ns, in_memory=in_memory)
+        entry.is_local = self.is_local and entry.signature[0] == self._device
+        try:
+            if files.precompressed and not is_packed:
+                entry.beside = self._find_beside(folder, entry, wall_ns, in_memory)
+            compress = self._compress
+            if (
+                compress is not None
+                and entry.size >= compress.min_bytes
+                and is_compressible(compress, entry.content_type)
+            ):
+                ours = {coding.encode() for coding in compress.codings}
+                entry.offered = tuple(coding for coding in self._codings if coding in ours or coding in entry.beside)
+            else:
+                entry.offered = entry.beside
+            entry.varies = bool(entry.offered)
+        except BaseException:
+            entry.close()
+            raise
+        entry.write_heads(self._cache)
+        return entry
+
+    def _find_beside(self, folder: int, entry: FileEntry, wall_ns: int, in_memory: bool) -> tuple[bytes, ...]:
+        """Return the codings that lie beside a file, and note how its folder looked before anybody looked."""
+        path = os.path.dirname(entry.path)
+        seen = os.stat(path)
+        # What changes again within the same moment would not show: so it counts as changed already.
+        entry.folder = (path, signature_of(seen) if is_settled(seen, wall_ns) else (0, 0, 0, 0, 0))
+        follows_links = self._files.symlinks or self._files.is_single
+        found = []
+        for coding in self._codings:
+            name = entry.name + SUFFIXES[coding]
+            if in_memory and is_missing_from_memory(folder, name, follows_links=follows_links):
+                continue
+            try:
+                fd = open_below(folder, self._root, name, follows_links=follows_links, in_memory=in_memory)
+            except BlockingIOError:
+                raise
+            except OSError:
+                continue
+            try:
+                if os.fstat(fd).st_mtime_ns + _STALE_NS >= entry.signature[3]:
+                    found.append(coding)
+            finally:
+                os.close(fd)
+        return tuple(found)
+
+
+def coded_key(original: FileEntry, coding: bytes) -> Key:
+    """No path has a NUL in it, so this is the key of no other file."""
+    number, name = original.key
+    return number, f"{name}\0{coding.decode()}"
