@@ -23,11 +23,16 @@ SCENARIOS = (
     "hello_wsgi",
     "mixed_sleep",
     "files_small",
+    "files_many",
     "files_large",
+    "files_unchanged",
+    "files_range",
+    "files_gzip",
     "idle_connections",
     "startup",
     "sites",
 )
+GROUPS = {"files": tuple(name for name in SCENARIOS if name.startswith("files_"))}
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,10 +40,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="python -m benchmarks", description="pyserve and its peers, side by side in one run, on loopback only."
     )
     parser.add_argument(
-        "--scenario", action="append", choices=SCENARIOS, metavar="NAME", help="only this one (repeatable)"
+        "--scenario",
+        action="append",
+        choices=(*SCENARIOS, *GROUPS),
+        metavar="NAME",
+        help=f"only this one (repeatable); {', '.join(GROUPS)} = all that begin so",
     )
     parser.add_argument("--list", action="store_true", help="print the scenarios and end")
-    parser.add_argument("--seconds", type=float, default=3, help="length of one measurement (default: 3)")
+    parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default: 2)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each server (default: 5)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything measured to this file, too")
     parser.add_argument(
@@ -74,7 +83,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="psbench-"))
     results: list[Result] = []
     try:
-        for name in arguments.scenario or SCENARIOS:
+        for name in scenarios_of(arguments.scenario):
             settings = Settings(
                 tools,
                 folder / name,
@@ -101,6 +110,12 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(json_of(results, machine), indent=2) + "\n")
+
+
+def scenarios_of(names: list[str] | None) -> list[str]:
+    """Return the scenarios that were asked for, in the order of ``SCENARIOS``, each once."""
+    wanted = {name for asked in names or SCENARIOS for name in GROUPS.get(asked, (asked,))}
+    return [name for name in SCENARIOS if name in wanted]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

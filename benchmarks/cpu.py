@@ -20,6 +20,13 @@ class Process(NamedTuple):
     parent: int
     cpu_ticks: int
     """Own and waited-for children's user and system time."""
+    user_ticks: int = 0
+    """The part of it that was spent in user mode."""
+
+
+class CpuTime(NamedTuple):
+    user_s: float
+    system_s: float
 
 
 def read_processes() -> dict[int, Process]:
@@ -33,7 +40,9 @@ def read_processes() -> dict[int, Process]:
                 continue
             # proc_pid_stat(5): the name stands in parentheses and may contain anything; state is field 3.
             fields = stat[stat.rindex(b")") + 2 :].split()
-            processes[int(name)] = Process(int(fields[1]), sum(map(int, fields[11:15])))
+            user, system, children_user, children_system = map(int, fields[11:15])
+            user += children_user
+            processes[int(name)] = Process(int(fields[1]), user + system + children_system, user)
     return processes
 
 
@@ -48,10 +57,12 @@ def tree_of(roots: Iterable[int], processes: dict[int, Process]) -> list[int]:
     return tree
 
 
-def cpu_seconds(roots: Iterable[int]) -> float:
-    """Return the CPU seconds of all trees so far."""
+def cpu_time(roots: Iterable[int]) -> CpuTime:
+    """Return the CPU time of all trees so far. The sum is exact, how it is split is sampled by the kernel's tick."""
     processes = read_processes()
-    return sum(processes[pid].cpu_ticks for pid in tree_of(roots, processes)) / TICKS_PER_S
+    tree = [processes[pid] for pid in tree_of(roots, processes)]
+    user = sum(process.user_ticks for process in tree)
+    return CpuTime(user / TICKS_PER_S, (sum(process.cpu_ticks for process in tree) - user) / TICKS_PER_S)
 
 
 def pss_bytes(roots: Iterable[int]) -> int:

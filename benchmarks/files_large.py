@@ -5,51 +5,46 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from benchmarks.files_small import LONG_AGO_S
-from benchmarks.load import Requests, sample_load
-from benchmarks.rounds import run_rounds
-from benchmarks.scenario import Bar, Result, Sample, Settings
+from benchmarks.answers import check_answer, expected
+from benchmarks.files import Case, run_case
+from benchmarks.folders import write_old
+from benchmarks.load import Requests
+from benchmarks.scenario import Result, Settings
 from benchmarks.servers import Running
-from benchmarks.stacks import nginx_files, pyserve
+from benchmarks.stacks import nginx_files, pyserve_files
 
-BAR = Bar("CPU per request against nginx", "cpu_us", 1.15, 1.0, against="nginx")
 CASES = (
-    ("files_large 100KiB", "100 KiB file", "100k.bin", 100 * 1024, 64),
-    ("files_large 100MiB", "100 MiB file", "100m.bin", 100 * 1024**2, 4),
+    ("files_large 100KiB", "100 KiB file", "/100k.bin", 100 * 1024, 64, 1.1, 1.0),
+    ("files_large 100MiB", "100 MiB file", "/100m.bin", 100 * 1024**2, 4, 1.05, 1.0),
 )
 
 
 def run(settings: Settings) -> list[Result]:
     public = settings.folder / "large"
-    public.mkdir()
-    results = []
-    for name, question, file_name, size_bytes, connections in CASES:
-        _write_file(public / file_name, size_bytes)
-        requests = Requests(f"/{file_name}")
-        contenders = [
-            pyserve(f'\n[site.bench]\nhosts = ["bench.localhost"]\nfiles = "{public}"\n'),
-            nginx_files(settings, public),
-        ]
-
-        def once(
-            running: Running, requests: Requests = requests, n: int = connections, size: int = size_bytes
-        ) -> Sample:
-            return sample_load(running, settings, requests, n, body_bytes=size)
-
-        question = f"{question}, {connections} connections"
-        results.append(
-            run_rounds(settings, name, question, contenders, (BAR,), once, requests, warm_up_connections=connections)
-        )
-    return results
+    return [_run_one(settings, public, *case) for case in CASES]
 
 
-def _write_file(path: Path, size_bytes: int) -> None:
-    """Not sparse and not random: real pages, made quickly."""
-    piece = bytes(range(256)) * 4096
-    with open(path, "wb") as file:
-        for start in range(0, size_bytes, len(piece)):
-            file.write(piece[: size_bytes - start])
-    os.utime(path, (LONG_AGO_S, LONG_AGO_S))
+def _run_one(
+    settings: Settings,
+    public: Path,
+    name: str,
+    question: str,
+    path: str,
+    size_bytes: int,
+    connections: int,
+    limit: float,
+    goal: float,
+) -> Result:
+    # Not sparse and not random: real pages, made quickly.
+    content = bytes(range(256)) * (size_bytes // 256)
+    write_old(public / path[1:], content)
+    right = expected(content)
+
+    def prepare(running: Running) -> Requests:
+        check_answer(running, path, right)
+        return Requests(path)
+
+    case = Case(name, question, path, prepare, limit, goal, connections, size_bytes)
+    return run_case(settings, case, [pyserve_files(public), nginx_files(settings, public)])

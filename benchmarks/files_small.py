@@ -5,24 +5,51 @@ The frozen one is what benchmarks ask for and caches love; the varied ones are n
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
-from benchmarks.load import Requests, sample_load
-from benchmarks.rounds import run_rounds
-from benchmarks.scenario import Bar, Result, Settings
-from benchmarks.stacks import nginx_files, pyserve
+from benchmarks.answers import check_answer, expected
+from benchmarks.files import Case, run_case
+from benchmarks.folders import small_content, write_old
+from benchmarks.load import Requests
+from benchmarks.scenario import Result, Settings
+from benchmarks.servers import Running
+from benchmarks.stacks import nginx_files, pyserve_files
 
 FILES = 1000
 SIZE_BYTES = 1024
-LONG_AGO_S = 1_700_000_000  # deployed files are old; a server may look twice at one that was just written
+PATHS = tuple(f"/f/{number:04d}.txt" for number in range(FILES))
+CHECKED = 50
+"""Of so many files every byte is compared."""
+
+
+def write_files(public: Path) -> None:
+    for number, path in enumerate(PATHS):
+        write_old(public / path[1:], small_content(number, SIZE_BYTES))
+
+
+def check_some(running: Running, paths: tuple[str, ...]) -> None:
+    for number in range(0, len(paths), len(paths) // CHECKED):
+        check_answer(running, paths[number], expected(small_content(number, SIZE_BYTES)))
+
+
+def frozen(running: Running) -> Requests:
+    check_some(running, PATHS)
+    return Requests(PATHS[0])
+
+
+def varied(running: Running) -> Requests:
+    check_some(running, PATHS)
+    return Requests(paths=PATHS)
+
 
 CASES = (
-    ("files_small frozen", "1 KiB file, one frozen request", Requests("/f/0000.txt"), 1.1, 0.85),
-    (
+    Case("files_small frozen", "1 KiB file, one frozen request", PATHS[0], frozen, 1.0, 0.85),
+    Case(
         "files_small varied",
-        f"1 KiB files, varied cookies and {FILES:,} paths, a browser's head",
-        Requests(prefix="/f/", suffix=".txt", count=FILES),
-        1.4,
+        f"1 KiB files, varied cookies and {FILES:,} paths, heads of five browsers",
+        PATHS[0],
+        varied,
+        1.3,
         1.1,
     ),
 )
@@ -30,27 +57,5 @@ CASES = (
 
 def run(settings: Settings) -> list[Result]:
     public = settings.folder / "small"
-    (public / "f").mkdir(parents=True)
-    for number in range(FILES):
-        text = f"file {number:04d} " * SIZE_BYTES
-        file = public / "f" / f"{number:04d}.txt"
-        file.write_text(text[:SIZE_BYTES])
-        os.utime(file, (LONG_AGO_S, LONG_AGO_S))
-    results = []
-    for name, question, requests, limit, goal in CASES:
-        contenders = [
-            pyserve(f'\n[site.bench]\nhosts = ["bench.localhost"]\nfiles = "{public}"\n'),
-            nginx_files(settings, public),
-        ]
-        results.append(
-            run_rounds(
-                settings,
-                name,
-                f"{question}, {settings.connections} connections",
-                contenders,
-                (Bar("CPU per request against nginx", "cpu_us", limit, goal, against="nginx"),),
-                lambda running, requests=requests: sample_load(running, settings, requests),  # type: ignore[misc]
-                requests,
-            )
-        )
-    return results
+    write_files(public)
+    return [run_case(settings, case, [pyserve_files(public), nginx_files(settings, public)]) for case in CASES]

@@ -15,7 +15,7 @@ from benchmarks.cpu import pss_bytes
 from benchmarks.rounds import run_fresh_rounds
 from benchmarks.scenario import Bar, Result, Sample, Settings
 from benchmarks.servers import Running, StackError
-from benchmarks.stacks import granian_alone, nginx_files, pyserve, uvicorn_alone
+from benchmarks.stacks import granian_alone, nginx_files, pyserve_files, uvicorn_alone
 
 CONNECTIONS = 10_000
 FIRST = 100
@@ -30,7 +30,7 @@ def run(settings: Settings) -> list[Result]:
     public.mkdir()
     (public / "index.html").write_text("Hello, World!")
     contenders = [
-        pyserve(f'\n[site.bench]\nhosts = ["bench.localhost"]\nfiles = "{public}"\n'),
+        pyserve_files(public),
         nginx_files(settings, public),
         uvicorn_alone(settings),
         granian_alone(settings, "asgi", workers=1, connections=2 * CONNECTIONS),

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cpu import cpu_seconds, pss_bytes
+from benchmarks.cpu import cpu_time, pss_bytes
 from benchmarks.scenario import Sample, Settings
 from benchmarks.servers import Running, die_with_parent
 
@@ -21,17 +21,28 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What to ask for: one frozen request, or ``varied`` ones of ``count`` paths ``prefix``NNNN``suffix``."""
+    """What to ask for: one frozen request; varied ones for ``paths``; or varied pieces of the file ``path``."""
 
     path: str = "/"
-    prefix: str = ""
-    suffix: str = ""
-    count: int = 0
-    """0 = frozen."""
+    fields: tuple[str, ...] = ()
+    """More header lines of a frozen request, ``Name: value``."""
+    paths: tuple[str, ...] = ()
+    """Asked for in random order with the heads of several browsers; () = frozen."""
+    lines: tuple[str, ...] = ()
+    """One more header line for each of ``paths``; () = none."""
+    piece_bytes: int = 0
+    """Of a random piece that begins at a multiple of this; 0 = the whole file."""
+    pieces: int = 0
+    """How many there are."""
 
     @property
     def first_path(self) -> str:
-        return f"{self.prefix}{0:04d}{self.suffix}" if self.count else self.path
+        return self.paths[0] if self.paths else self.path
+
+    @property
+    def script(self) -> str:
+        """Return the name of the script that makes them, "" for wrk's own one request."""
+        return "varied.lua" if self.paths else "pieces.lua" if self.piece_bytes else ""
 
 
 class Wrk:
@@ -41,16 +52,22 @@ class Wrk:
         self, running: Running, settings: Settings, requests: Requests, seconds: float, connections: int = 0
     ) -> None:
         stack, folder = running.stack, running.stack.folder
-        script = (SCRIPTS / "varied.lua").read_text() if requests.count else ""
+        script = (SCRIPTS / requests.script).read_text() if requests.script else ""
         (folder / "load.lua").write_text(script + (SCRIPTS / "report.lua").read_text())
         self._seconds = seconds
         argv = [
             *(settings.tools.find("wrk"), "-t1", f"-c{connections or settings.connections}", f"-d{seconds:g}s"),
             *("--timeout", "10s", "-s", str(folder / "load.lua"), "-H", f"Host: {stack.host}"),
+            *(argument for line in requests.fields for argument in ("-H", line)),
             f"http://127.0.0.1:{stack.port}{requests.first_path}",
         ]
-        if requests.count:
-            argv += ["--", stack.host, requests.prefix, str(requests.count), requests.suffix]
+        if requests.paths:
+            lines = requests.lines or ("",) * len(requests.paths)
+            text = "".join(f"{path} {line}\n" for path, line in zip(requests.paths, lines, strict=True))
+            (folder / "load.txt").write_text(text)
+            argv += ["--", stack.host, str(folder / "load.txt")]
+        elif requests.piece_bytes:
+            argv += ["--", stack.host, requests.path, str(requests.piece_bytes), str(requests.pieces)]
         self._child = subprocess.Popen(
             argv,
             stdout=subprocess.PIPE,
@@ -94,14 +111,17 @@ def sample_load(
     ``body_bytes``: for large files, where many requests are unfinished at the end: requests are counted by bytes read.
     """
     running.empty_logs()
-    before = cpu_seconds(running.roots)
+    before = cpu_time(running.roots)
     figures = Wrk(running, settings, requests, whole_seconds(settings.seconds), connections).wait()
-    used = cpu_seconds(running.roots) - before
+    after = cpu_time(running.roots)
+    user_s, system_s = after.user_s - before.user_s, after.system_s - before.system_s
     count = figures["bytes"] / body_bytes if body_bytes else figures["requests"]
     duration_s = figures["duration_us"] / 1e6
     sample = {
         "requests_per_s": count / duration_s,
-        "cpu_us": used * 1e6 / count,
+        "cpu_us": (user_s + system_s) * 1e6 / count,
+        "user_us": user_s * 1e6 / count,
+        "system_us": system_s * 1e6 / count,
         "p50_ms": figures["p50_us"] / 1e3,
         "p99_ms": figures["p99_us"] / 1e3,
         "pss_mib": pss_bytes(running.roots) / 1024**2,

@@ -1,8 +1,8 @@
 """nginx's configuration: one worker process, as its own documentation advises for what is measured.
 
 Generous to nginx where its defaults would cost it something here: keep-alive towards the application without a limit of
-requests, an open file cache that holds every file. The access log is the plain ``access_log file combined`` that
-everyone has, unbuffered.
+requests, an open file cache that holds every file (unless a question asks for less). The access log is the plain
+``access_log file combined`` that everyone has, unbuffered.
 """
 
 from __future__ import annotations
@@ -16,8 +16,16 @@ from benchmarks.servers import Program
 WORKER_CONNECTIONS = 20_000
 
 
-def nginx_config(folder: Path, port: int, location: str, upstream: str = "") -> str:
-    """Return a whole nginx.conf; ``location`` is the body of ``location /``, ``upstream`` that of ``upstream app``."""
+OPEN_FILE_CACHE = 4000
+
+
+def nginx_config(
+    folder: Path, port: int, location: str, upstream: str = "", open_file_cache: int = OPEN_FILE_CACHE
+) -> str:
+    """Return a whole nginx.conf; ``location`` is the body of ``location /``, ``upstream`` that of ``upstream app``.
+
+    ``open_file_cache``: how many files nginx may keep open.
+    """
     user = f"user {pwd.getpwuid(0).pw_name};\n" if os.geteuid() == 0 else ""
     upstream_block = f"  upstream app {{\n{_indent(upstream, 4)}\n  }}\n" if upstream else ""
     temporary = "".join(
@@ -30,14 +38,14 @@ error_log {folder}/nginx-error.log;
 worker_rlimit_nofile {WORKER_CONNECTIONS};
 events {{ worker_connections {WORKER_CONNECTIONS}; }}
 http {{
-  types {{ text/plain txt; application/octet-stream bin; }}
+  types {{ text/plain txt; text/javascript js; application/octet-stream bin; }}
   default_type application/octet-stream;
   access_log {folder}/nginx-access.log combined;
   sendfile on;
   tcp_nopush on;
   keepalive_timeout 75s;
   keepalive_requests 100000000;
-  open_file_cache max=4000 inactive=60s;
+  open_file_cache max={open_file_cache} inactive=60s;
   open_file_cache_valid 30s;
 {temporary}{upstream_block}  server {{
     listen 127.0.0.1:{port};

@@ -54,7 +54,7 @@ def commands_of(results: Iterable[Result]) -> str:
 def summary_of(results: Iterable[Result]) -> str:
     """Return all bars of all results, one line each."""
     lines = ["\n== Against the bars (median over the rounds; neighbours in time are compared)"]
-    lines += [f"  {result.name:<20} {_verdict(result, bar)}" for result in results for bar in result.bars]
+    lines += [f"  {result.name:<22} {_verdict(result, bar)}" for result in results for bar in result.bars]
     return "\n".join(lines)
 
 
@@ -95,7 +95,8 @@ def _verdict(result: Result, bar: Bar) -> str:
     if value is None:
         return f"NOT MEASURED   {bar.what} ({aim})"
     word = "met    " if is_met(bar, value) else "NOT MET"
-    return f"{word} {value:7.3g} {bar.unit:<3} {bar.what} ({aim})"
+    values = result.values_of(bar)
+    return f"{word} {value:7.3g} {bar.unit:<3} {bar.what} ({aim}; rounds {min(values):.3g} to {max(values):.3g})"
 
 
 def _table(result: Result) -> str:

@@ -1,4 +1,7 @@
-"""Take turns: A B C, A B C, ... so that what the machine does meanwhile hits all contenders alike."""
+"""Take turns: A B C, C B A, ... so that what the machine does meanwhile hits all contenders alike.
+
+Backwards every other time, so that a machine that gets slower (or faster) all the while does so for everybody.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks.answers import WrongAnswer
 from benchmarks.load import LoadError, Requests, Wrk
 from benchmarks.scenario import Bar, Contender, Result, Sample, Settings
 from benchmarks.servers import Running, Stack, StackError
@@ -30,8 +34,13 @@ def run_rounds(
     once: Callable[[Running], Sample],
     requests: Requests,
     warm_up_connections: int = 0,
+    prepare: Callable[[Running], Requests] | None = None,
 ) -> Result:
-    """Start all contenders, warm them up, and call ``once`` for each in each round."""
+    """Start all contenders, warm them up, and call ``once`` for each in each round.
+
+    ``prepare`` looks whether a server that is ready gives what is to be measured, and returns what to warm it up with;
+    it raises ``WrongAnswer`` if not.
+    """
     result = Result(name, question, bars)
     with contextlib.ExitStack() as cleanup:
         started: list[Running] = []
@@ -41,13 +50,17 @@ def run_rounds(
                 running.start()
                 cleanup.callback(_stop, result, running)
                 running.wait_ready(requests.first_path)
-                Wrk(running, settings, requests, WARM_UP_S, warm_up_connections).wait()
+                asked = prepare(running) if prepare else requests
+                Wrk(running, settings, asked, WARM_UP_S, warm_up_connections).wait()
+            except WrongAnswer as error:
+                _give_up(result, running, f"does not serve this: {error}")
+                continue
             except (StackError, LoadError, OSError) as error:
                 _give_up(result, running, f"did not start: {error}")
                 continue
             started.append(running)
         for number in range(settings.rounds):
-            for running in list(started):
+            for running in started[:] if number % 2 == 0 else started[::-1]:
                 if not _take(result, running, number, settings.rounds, once):
                     started.remove(running)
     return result

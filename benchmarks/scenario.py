@@ -16,6 +16,8 @@ Sample = dict[str, float]
 METRICS = {
     "requests_per_s": "req/s",
     "cpu_us": "CPU µs/req",
+    "user_us": "user",
+    "system_us": "system",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "p999_ms": "p99.9 ms",
@@ -83,11 +85,15 @@ class Result:
 
     def value_of(self, bar: Bar) -> float | None:
         """Return the median over the rounds of the bar's ratio (neighbours in time compared), None if not measured."""
+        values = self.values_of(bar)
+        return median(values) if values else None
+
+    def values_of(self, bar: Bar) -> list[float]:
+        """Return what each round by itself says of the bar."""
         if not bar.against:
-            return self.median_of(bar.subject, bar.metric)
+            return [sample[bar.metric] for sample in self.rounds.get(bar.subject, ()) if bar.metric in sample]
         pairs = zip(self.rounds.get(bar.subject, ()), self.rounds.get(bar.against, ()), strict=False)
-        ratios = [a[bar.metric] / b[bar.metric] for a, b in pairs if a.get(bar.metric) and b.get(bar.metric)]
-        return median(ratios) if ratios else None
+        return [a[bar.metric] / b[bar.metric] for a, b in pairs if a.get(bar.metric) and b.get(bar.metric)]
 
 
 def is_met(bar: Bar, value: float) -> bool:

@@ -17,7 +17,7 @@ from benchmarks.stacks import pyserve
 SITES = 1000
 ROUTES = 20
 ONE, MANY = "pyserve, 1 site", f"pyserve, {SITES:,} sites"
-REQUESTS = Requests(prefix=f"/r{ROUTES - 1}/", count=1000)
+REQUESTS = Requests(paths=tuple(f"/r{ROUTES - 1}/{number:04d}" for number in range(1000)))
 
 START_BARS = (Bar(f"start with {SITES:,} sites of {ROUTES} routes", "start_s", 3.0, 3.0, subject=MANY, unit="s"),)
 # "No more than with one site"; a tenth is what the noise of a machine takes.

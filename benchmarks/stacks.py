@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.nginx import (
+    OPEN_FILE_CACHE,
     PROXY_LOCATION,
     UWSGI_LOCATION,
     nginx_config,
@@ -137,19 +138,31 @@ def nginx_uwsgi(settings: Settings, attribute: str, workers: int) -> Contender:
     return _behind_nginx(settings, "nginx > uWSGI", "uwsgi", backend, keepalive=False, location=UWSGI_LOCATION)
 
 
-def nginx_files(settings: Settings, public: Path) -> Contender:
+def pyserve_files(public: Path) -> Contender:
+    return pyserve(f'\n[site.bench]\nhosts = ["bench.localhost"]\nfiles = "{public}"\n')
+
+
+def nginx_files(
+    settings: Settings,
+    public: Path,
+    *,
+    name: str = "nginx",
+    more: str = "",
+    open_file_cache: int = OPEN_FILE_CACHE,
+) -> Contender:
+    """``more``: further directives of the location; ``open_file_cache``: how many files it may keep open."""
     missing = missing_for(settings.tools, "nginx")
     if missing:
-        return Contender("nginx", None, missing)
+        return Contender(name, None, missing)
 
     def build(folder: Path) -> Stack:
         port = free_port()
-        config = nginx_config(folder, port, f"root {public};")
+        config = nginx_config(folder, port, f"root {public};\n{more}", open_file_cache=open_file_cache)
         program = nginx_program(settings.tools.find("nginx"), folder)
         logs = (folder / "nginx-access.log",)
-        return Stack("nginx", folder, (program,), port, configs={"nginx.conf": config}, access_logs=logs)
+        return Stack(name, folder, (program,), port, configs={"nginx.conf": config}, access_logs=logs)
 
-    return Contender("nginx", build)
+    return Contender(name, build)
 
 
 def _alone(settings: Settings, name: str, tool: str, argv: Callable[[int], Argv]) -> Contender:

@@ -60,3 +60,8 @@ def test_a_tree_has_all_descendants_and_nobody_else() -> None:
     processes = {pid: Process(parent, 0) for pid, parent in [(1, 0), (5, 1), (6, 5), (7, 6), (8, 1)]}
     assert sorted(tree_of([5], processes)) == [5, 6, 7]
     assert tree_of([99], processes) == []
+
+
+def test_the_spread_over_the_rounds_is_told() -> None:
+    result = result_of(CPU, pyserve=[10, 40, 30], nginx=[10, 20, 20])
+    assert "rounds 1 to 2)" in summary_of([result])

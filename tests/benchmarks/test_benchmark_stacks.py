@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import SCENARIOS
+from benchmarks.__main__ import GROUPS, SCENARIOS, scenarios_of
 from benchmarks.nginx import PROXY_LOCATION, UWSGI_LOCATION, nginx_config, nginx_program, proxy_upstream
 from benchmarks.servers import Program, Running, Stack, StackError, free_port
 from benchmarks.sites import contenders
-from benchmarks.stacks import pyserve_app
+from benchmarks.stacks import pyserve_app, pyserve_files
 from benchmarks.tools import find_tools
 from pyserve.config import load
 
@@ -25,8 +25,15 @@ def test_every_scenario_is_there_and_begins_with_its_question() -> None:
         assert "?" in module.__doc__
 
 
+def test_a_group_stands_for_its_scenarios_in_the_order_of_the_list() -> None:
+    assert scenarios_of(None) == list(SCENARIOS)
+    assert scenarios_of(["startup", "hello_asgi"]) == ["hello_asgi", "startup"]
+    assert scenarios_of(["files", "files_small"]) == list(GROUPS["files"])
+    assert "files_gzip" in GROUPS["files"]
+
+
 def test_the_configs_for_pyserve_load(tmp_path: Path) -> None:
-    for number, contender in enumerate([pyserve_app("wsgi", workers=2), *contenders()]):
+    for number, contender in enumerate([pyserve_app("wsgi", workers=2), pyserve_files(tmp_path), *contenders()]):
         assert contender.build
         stack = contender.build(tmp_path)
         file = tmp_path / f"{number}.toml"
@@ -37,7 +44,11 @@ def test_the_configs_for_pyserve_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("nginx")
-@pytest.mark.parametrize("location", [PROXY_LOCATION, UWSGI_LOCATION], ids=["proxy", "uwsgi"])
+@pytest.mark.parametrize(
+    "location",
+    [PROXY_LOCATION, UWSGI_LOCATION, "root /tmp;\ngzip_static on;"],
+    ids=["proxy", "uwsgi", "files"],
+)
 def test_nginx_accepts_its_config(tmp_path: Path, location: str) -> None:
     upstream = proxy_upstream(tmp_path / "app.sock", keepalive=True)
     (tmp_path / "nginx.conf").write_text(nginx_config(tmp_path, free_port(), location, upstream))
