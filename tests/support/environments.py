@@ -30,9 +30,9 @@ def frameworks(python: str) -> Path:
     done = folder / "complete"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _run([interpreter, "-m", "venv", str(folder)], "a virtual environment could not be made")
+        run([interpreter, "-m", "venv", str(folder)], "a virtual environment could not be made")
         pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, *FRAMEWORKS], "Django, Flask and FastAPI could not be installed")
+        run([*pip, *FRAMEWORKS], "Django, Flask and FastAPI could not be installed")
         done.touch()
     return folder
 
@@ -51,10 +51,10 @@ def pyserve_itself(python: str) -> Path:
     done = folder / "complete"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _run([interpreter, "-m", "venv", str(folder)], "a virtual environment could not be made")
+        run([interpreter, "-m", "venv", str(folder)], "a virtual environment could not be made")
         pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         group = tomllib.loads(metadata.decode())["dependency-groups"]["test"]
-        _run([*pip, "--editable", str(root), *group], "pyserve and what its tests need could not be installed")
+        run([*pip, "--editable", str(root), *group], "pyserve and what its tests need could not be installed")
         done.touch()
     return own
 
@@ -71,16 +71,17 @@ def swagger_ui() -> Path:
         folder.mkdir(parents=True)
         (folder / "package.json").write_text("{}")
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", f"--cache={CACHE / 'npm'}"]
-        _run([npm, "install", *options, "swagger-ui-dist@5"], "swagger-ui-dist could not be installed", cwd=folder)
+        run([npm, "install", *options, "swagger-ui-dist@5"], "swagger-ui-dist could not be installed", cwd=folder)
         done.touch()
     return package
 
 
-def _run(command: list[str], failure: str, cwd: Path | None = None) -> None:
+def run(command: list[str], failure: str, cwd: Path | None = None) -> None:
+    """Run what fetches or builds something; when it fails twice, the test ends as NOT RUN."""
     for _ in range(2):  # registries have their moments
         answer = subprocess.run(
             command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300
         )
         if answer.returncode == 0:
             return
-    tools.not_run(f"{failure}: {answer.stdout.strip().splitlines()[-1:]}", installable=True)
+    tools.notrun(f"{failure}: {answer.stdout.strip().splitlines()[-1:]}", installable=True)

@@ -27,6 +27,8 @@ PACKAGES = {
     "wrk": "wrk",
     "npm": "npm",
 }
+# What no package gives: Debian and its kin have them, others do without.
+OF_DEBIAN = ("apt-get", "dpkg-deb")
 OUTSIDE_PATH = ["/usr/sbin", "/usr/local/sbin", "/sbin"]
 
 
@@ -50,6 +52,8 @@ def why_missing(tool: str) -> tuple[str, bool]:
         return "", False
     if tool in PACKAGES:
         return f"{tool} is not installed (apt install {PACKAGES[tool]})", True
+    if tool in OF_DEBIAN:
+        return f"no {tool} here, which only Debian and its kin have", False
     if tool.startswith("python3."):
         return f"no CPython {tool.removeprefix('python')} on PATH or among pyenv's versions", False
     raise ValueError(f"unknown tool {tool!r}; add it to {__name__}")
