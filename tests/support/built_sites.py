@@ -17,6 +17,7 @@ from tests.support.environments import CACHE, run
 
 # pandas: 7,300 files of Sphinx, 270 MB. Its scripts are links to what the other packages have.
 DOCUMENTATION = ["python-pandas-doc", "libjs-sphinxdoc", "libjs-jquery", "libjs-underscore"]
+HTML = "root/usr/share/doc/python-pandas-doc/html"
 ATLAS = Path(__file__).resolve().parents[1] / "apps/atlas"
 
 
@@ -35,8 +36,13 @@ def documentation() -> Path:
         for package in sorted(packages.glob("*.deb")):
             run([unpacker, "-x", str(package), str(folder / "root")], f"{package.name} could not be unpacked")
         shutil.rmtree(packages)
+        # MathJax is a package of 40 MB, and linked to as one file it would not find its own: formulas stay as written.
+        script = folder / HTML / "_static/MathJax.js"
+        if script.is_symlink():
+            script.unlink()
+            script.touch()
         done.touch()
-    return folder / "root/usr/share/doc/python-pandas-doc/html"
+    return folder / HTML
 
 
 def single_page_application() -> Path:
@@ -44,7 +50,7 @@ def single_page_application() -> Path:
     npm = tools.find("npm")
     assert npm, "the test has to say that it needs npm"
     sources = sorted(path for path in ATLAS.rglob("*") if path.is_file())
-    folder = CACHE / f"atlas-{_key(b''.join(bytes(path) + path.read_bytes() for path in sources))}"
+    folder = CACHE / f"atlas-{_key(b''.join(bytes(path.relative_to(ATLAS)) + path.read_bytes() for path in sources))}"
     done = folder / "complete"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -59,8 +65,8 @@ def single_page_application() -> Path:
 
 def _download(apt: str, folder: Path) -> None:
     """Get the packages by the machine's lists; where those are missing or old, by new ones that only we use."""
-    command = [apt, "download", *DOCUMENTATION]
-    answer = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    wanted = ["-oAcquire::Retries=3", "download", *DOCUMENTATION]
+    answer = subprocess.run([apt, *wanted], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if answer.returncode == 0:
         return
     for name in ("lists/partial", "archives/partial"):
@@ -68,7 +74,7 @@ def _download(apt: str, folder: Path) -> None:
     places = {"Dir::State::lists": folder / "lists", "Dir::Cache": folder, "APT::Sandbox::User": "root"}
     options = [f"-o{name}={value}" for name, value in places.items()]
     run([apt, *options, "update"], "the lists of packages could not be fetched", cwd=folder)
-    run([apt, *options, "download", *DOCUMENTATION], "the documentation could not be fetched", cwd=folder)
+    run([apt, *options, *wanted], "the documentation could not be fetched", cwd=folder)
 
 
 def _key(content: bytes) -> str:
