@@ -25,7 +25,6 @@ from pyserve.files.opening import (
     open_root,
     open_single,
 )
-from pyserve.http.codings import is_compressible
 
 if TYPE_CHECKING:
     from pyserve.files.listing import Item
@@ -246,22 +245,23 @@ class Finder:
         try:
             if files.precompressed and not is_packed:
                 entry.beside = self._find_beside(folder, entry, wall_ns, in_memory)
-            compress = self._compress
-            if (
-                compress is not None
-                and entry.size >= compress.min_bytes
-                and is_compressible(compress, entry.content_type)
-            ):
-                ours = {coding.encode() for coding in compress.codings}
-                entry.offered = tuple(coding for coding in self._codings if coding in ours or coding in entry.beside)
-            else:
-                entry.offered = entry.beside
+            entry.offered = self._offered(entry) if self._compress is not None else entry.beside
             entry.varies = bool(entry.offered)
         except BaseException:
             entry.close()
             raise
         entry.write_heads(self._cache)
         return entry
+
+    def _offered(self, entry: FileEntry) -> tuple[bytes, ...]:
+        from pyserve.http.codings import is_compressible  # for fronts that compress
+
+        compress = self._compress
+        assert compress is not None
+        if entry.size < compress.min_bytes or not is_compressible(compress, entry.content_type):
+            return entry.beside
+        ours = {coding.encode() for coding in compress.codings}
+        return tuple(coding for coding in self._codings if coding in ours or coding in entry.beside)
 
     def _find_beside(self, folder: int, entry: FileEntry, wall_ns: int, in_memory: bool) -> tuple[bytes, ...]:
         """Return the codings that lie beside a file, and note how its folder looked before anybody looked."""

@@ -3,7 +3,9 @@
 Pure. Our own strict pass stands before either parser: the request line, line ends, control characters, Host, Connection
 and everything that frames a body are decided here, so both parsers give equal verdicts and what llhttp or h11 would
 forgive never gets to them. The parser reads every other field whose name is new to this process. Since no such line
-depends on the lines around it, what was read is remembered: real traffic repeats all but a few of its lines.
+depends on the lines around it, what was read is remembered: real traffic repeats all but a few of its lines. And since
+a browser's requests differ in little but the request line and a few fields, what is left without those is remembered
+as one.
 
 Sources: RFC 9112 §2 to §7, RFC 9110 §5, and the catalogue of attacks in tests/corpus/.
 
@@ -61,22 +63,64 @@ _WANTED = frozenset(
 )  # fmt: skip
 _SPECIAL = _OURS | _SINGLETONS | _WANTED
 
+# Fields that differ from request to request where all else is equal. None of them says what the message is, and none
+# is one that may come only once, so a head is read the same with and without them.
+# Their values are legal as they match; with anything else in it a line is none of these.
+_VARIED = re.compile(rb"\r\n(Cookie|cookie|If-None-Match|if-none-match|Range|range): ([\t\x20-\x7e\x80-\xff]*)(?=\r\n)")
+_VARIED_NAMES = {
+    name: name.lower() for name in (b"Cookie", b"cookie", b"If-None-Match", b"if-none-match", b"Range", b"range")
+}
+
+MAX_REMEMBERED_FIRST_LINES = 16384
 MAX_REMEMBERED_LINES = 4096
+MAX_REMEMBERED_RESTS = 4096
+MAX_REMEMBERED_REST_BYTES = 2048
 MAX_REMEMBERED_BYTES = 512
 """Of one line: longer ones are rarely seen twice."""
+
+
+Begun = tuple[str, bytes, str, bytes, str, bytes, bytes | None, dict[str, object]]
+
+
+class _Rest:
+    """Fields that come again. ``places``: how many of them stand before an offset of ``raw``, where one was asked."""
+
+    __slots__ = ("places", "raw", "request")
+
+    def __init__(self, raw: bytes, request: Request) -> None:
+        self.raw = raw
+        self.request = request
+        self.places: dict[int, int] = {}
+
+    def place_of(self, offset: int) -> int:
+        place = self.places[offset] = self.raw.count(b"\r\n", 0, offset)
+        return place
 
 
 class HeadReader:
     """Raw heads to requests. One per front: it remembers lines, so its ``read`` is cheap for what it has seen."""
 
-    __slots__ = ("_first", "_hosts", "_max_headers", "_names", "_parse", "_plain", "_proxies", "_special")
+    __slots__ = (
+        "_first",
+        "_hosts",
+        "_max_headers",
+        "_names",
+        "_parse",
+        "_plain",
+        "_proxies",
+        "_rests",
+        "_sights",
+        "_special",
+    )
 
     def __init__(self, parse: FieldParser, max_headers: int, proxies: TrustedProxies | None = None) -> None:
         """``proxies``: for connections of trusted proxies, whose word about the client counts."""
         self._parse = parse
         self._max_headers = max_headers
         self._proxies = proxies
-        self._first: dict[bytes, tuple[str, bytes, str, bytes, str, bytes, bytes | None]] = {}
+        self._first: dict[bytes, Begun] = {}
+        self._rests: dict[bytes, _Rest] = {}
+        self._sights: set[int] = set()
         self._names: dict[bytes, tuple[bytes, bool]] = {}
         self._plain: dict[bytes, Field] = {}
         self._special: dict[bytes, Field] = {}
@@ -85,13 +129,92 @@ class HeadReader:
     def read(self, raw: bytes) -> Request:
         """Return the canonical request of a complete head (with its empty line); raise ``RequestError``."""
         try:
-            return self._read(raw)
+            end = raw.find(b"\r\n")
+            varied = _VARIED.split(raw[end:])
+            rest = varied[0] if len(varied) == 1 else b"".join(varied[::3])
+            known = self._rests.get(rest)
+            if known is None:
+                request = self._read(raw)
+                self._remember_rest(rest, request)
+                return request
+            return self._put_together(raw[:end], known, varied) or self._read(raw)
         except RequestError:
             # The same verdict as of a head that comes in pieces, where these are seen first.
             check_request_line(raw)
             if has_illegal(raw, 0, len(raw)):
                 raise RequestError(400, ILLEGAL_WORDS) from None
             raise
+
+    def _put_together(self, first: bytes, known: _Rest, varied: list[bytes]) -> Request | None:
+        """Return what ``_read`` would, from a request line, the fields that come again, and those that don't; None
+        where the line changes what the fields mean.
+
+        ``varied``: the lines up to the first of those, then its name, its value, and the lines up to the next one.
+        """
+        begun = self._first.get(first) or self._read_first(first)
+        request = Request()
+        (
+            request.method,
+            request.raw_target,
+            request.version,
+            request.raw_path,
+            request.path,
+            request.query,
+            authority,
+            request.line_memo,
+        ) = begun
+        if request.version != "1.1" or authority is not None:
+            return None
+        rest = known.request
+        fields = rest.fields
+        request.is_conditional = rest.is_conditional
+        if len(varied) > 1:
+            offset = 0
+            for number in range(1, len(varied), 3):
+                name = _VARIED_NAMES[varied[number]]
+                offset += len(varied[number - 1])
+                place = known.places.get(offset)
+                if place is None:
+                    place = known.place_of(offset)
+                place += number // 3  # those that were put in before
+                fields = (*fields[:place], (name, varied[number + 1].strip(b" \t")), *fields[place:])
+                if name != b"cookie":
+                    request.is_conditional = True
+            if len(fields) > self._max_headers:
+                return None
+        request.fields = fields
+        request.memo = {}
+        request.repeat = None
+        request.rest_memo = rest.rest_memo
+        request.forwarded = rest.forwarded
+        request.authority = rest.authority
+        request.host = rest.host
+        request.hidden = rest.hidden
+        request.content_length = rest.content_length
+        request.is_chunked = request.has_body = request.expects_continue = False
+        request.keep_alive = rest.keep_alive
+        request.referer = rest.referer
+        request.user_agent = rest.user_agent
+        return request
+
+    def _remember_rest(self, rest: bytes, request: Request) -> None:
+        """Keep what a head is without its request line and what varies, from its second sight on."""
+        if (
+            request.has_body
+            or request.version != "1.1"
+            or not request.raw_target.startswith(b"/")
+            or len(rest) > MAX_REMEMBERED_REST_BYTES
+        ):
+            return
+        sight = hash(rest)
+        if sight not in self._sights:
+            if len(self._sights) >= 4 * MAX_REMEMBERED_RESTS:
+                self._sights.clear()
+            self._sights.add(sight)
+            return
+        if len(self._rests) >= MAX_REMEMBERED_RESTS:
+            self._rests.clear()  # LIMIT: bounded; what comes again is read again
+        self._rests[rest] = _Rest(rest, self._read(b"GET / HTTP/1.1" + rest))
 
     def _read(self, raw: bytes) -> Request:
         first, *lines = raw[:-4].split(b"\r\n")
@@ -119,9 +242,11 @@ class HeadReader:
             request.path,
             request.query,
             authority,
+            request.line_memo,
         ) = begun
         request.fields = tuple(fields)  # type: ignore[arg-type]
         request.memo = {}
+        request.rest_memo = {}
         request.repeat = request.forwarded = None
         host = _interpret(request, special)
         if authority is not None:  # of the absolute form: it wins over Host (RFC 9112 §3.2.2)
@@ -138,12 +263,12 @@ class HeadReader:
                 request.authority, request.host = self._read_host(forwarded.authority)
         return request
 
-    def _read_first(self, first: bytes) -> tuple[str, bytes, str, bytes, str, bytes, bytes | None]:
+    def _read_first(self, first: bytes) -> Begun:
         """Read a request line that is not remembered, with its target, and remember it."""
         method, target, version = _read_request_line(first)
-        begun = (method, target, version, *parse_target(method, target))
+        begun: Begun = (method, target, version, *parse_target(method, target), {})
         if len(first) <= MAX_REMEMBERED_BYTES:
-            if len(self._first) >= MAX_REMEMBERED_LINES:
+            if len(self._first) >= MAX_REMEMBERED_FIRST_LINES:
                 self._first.clear()
             self._first[first] = begun
         return begun

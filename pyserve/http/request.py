@@ -27,6 +27,7 @@ class Request:
         "is_chunked",
         "is_conditional",
         "keep_alive",
+        "line_memo",
         "memo",
         "method",
         "path",
@@ -35,6 +36,7 @@ class Request:
         "raw_target",
         "referer",
         "repeat",
+        "rest_memo",
         "user_agent",
         "version",
     )
@@ -73,7 +75,11 @@ class Request:
     repeat: object
     """The front's ready answer for an equal head, or None."""
     memo: dict[str, object]
-    """What others keep beside an equal head (packed wire head, log text). Owned by whoever holds the key."""
+    """What others keep beside an equal head (packed wire head, match). Owned by whoever holds the key."""
+    line_memo: dict[str, object]
+    """The same beside an equal request line."""
+    rest_memo: dict[str, object]
+    """The same beside equal fields, but Cookie, If-None-Match and Range."""
 
     def field(self, name: bytes) -> bytes | None:
         """Return the first value of a field by its lower-case name."""

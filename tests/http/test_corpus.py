@@ -74,7 +74,11 @@ class Reading:
 
 def attributes(request: Request) -> dict[str, Any]:
     """All that a request says; the two others are places for what the front remembers beside it."""
-    return {name: getattr(request, name) for name in Request.__slots__ if name not in ("memo", "repeat")}
+    return {
+        name: getattr(request, name)
+        for name in Request.__slots__
+        if name not in ("memo", "repeat", "line_memo", "rest_memo")
+    }
 
 
 def whole(data: bytes) -> list[bytes]:

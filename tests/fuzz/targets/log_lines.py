@@ -32,6 +32,8 @@ class Logged:
     def __init__(self, raw_target: bytes, referer: bytes, user_agent: bytes) -> None:
         self.raw_target, self.referer, self.user_agent = raw_target, referer, user_agent
         self.memo: dict[str, object] = {}
+        self.line_memo: dict[str, object] = {}
+        self.rest_memo: dict[str, object] = {}
 
 
 def make(chance: Chance) -> bytes:
