@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class Case:
     """0 = as many as everywhere."""
     body_bytes: int = 0
     """Requests are counted by bytes of this many (see ``load.sample_load``); 0 = by answers."""
+    rounds_times: int = 1
+    """So many times the rounds, where figures jump."""
 
 
 def run_case(settings: Settings, case: Case, contenders: Sequence[Contender]) -> Result:
@@ -40,7 +43,7 @@ def run_case(settings: Settings, case: Case, contenders: Sequence[Contender]) ->
         return sample_load(running, settings, asked[running.name], case.connections, case.body_bytes)
 
     return run_rounds(
-        settings,
+        dataclasses.replace(settings, rounds=settings.rounds * case.rounds_times),
         case.name,
         f"{case.question}, {case.connections or settings.connections} connections",
         contenders,

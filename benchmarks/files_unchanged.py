@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmarks.answers import check_answer, expected
 from benchmarks.files import Case, run_case
-from benchmarks.files_small import PATHS, SIZE_BYTES, write_files
+from benchmarks.files_small import CHECKED, PATHS, SIZE_BYTES, write_files
 from benchmarks.folders import small_content
 from benchmarks.load import Requests
 from benchmarks.scenario import Result, Settings
@@ -21,7 +21,8 @@ def condition_of(running: Running, number: int) -> str:
     """Return the header line that asks for a file only if it is no longer what it is now."""
     path = PATHS[number]
     tag = check_answer(running, path, expected(small_content(number, SIZE_BYTES)))["etag"]
-    check_answer(running, path, UNCHANGED, {"If-None-Match": tag})
+    if number % (len(PATHS) // CHECKED) == 0:
+        check_answer(running, path, UNCHANGED, {"If-None-Match": tag})
     return f"If-None-Match: {tag}"
 
 

@@ -24,6 +24,7 @@ CHECKS = (
     "slow_heads",
     "slow_bodies",
     "slow_readers",
+    "slow_downloads",
     "idle",
     "churn",
     "descriptors",
@@ -37,8 +38,8 @@ LARGE_TEMPORARY = "/var/tmp"
 
 EPILOG = """\
 examples:
-  python -m tests.reliability                      every check at full size, about seven minutes
-  python -m tests.reliability --quick              a tenth of the clients, shorter time-outs: about 90 seconds
+  python -m tests.reliability                      every check at full size, about eight minutes
+  python -m tests.reliability --quick              a tenth of the clients, shorter time-outs: about two minutes
   python -m tests.reliability slow_heads storm     these two
   python -m tests.reliability idle --seconds 60    held for longer
   python -m tests.reliability --json figures.json  for comparing runs
@@ -57,7 +58,7 @@ def first_line(name: str) -> str:
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    checks = "\n".join(f"  {name:<13} {first_line(name)}" for name in CHECKS)
+    checks = "\n".join(f"  {name:<14} {first_line(name)}" for name in CHECKS)
     parser = argparse.ArgumentParser(
         prog="python -m tests.reliability",
         description=f"Hold a real server to its promises under attack.\n\nchecks:\n{checks}",

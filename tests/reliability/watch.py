@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from benchmarks.cpu import pss_bytes
 from tests.reliability.stage import Stage
 
 
@@ -18,6 +19,8 @@ class Watch:
     every_s: float = 0.1
     before_bytes: int = 0
     most_bytes: int = 0
+    front_before_bytes: int = 0
+    front_most_bytes: int = 0
     most_spool: tuple[int, int] = (0, 0)
     most_connections: int = 0
     running: dict[str, list[int]] = field(default_factory=dict)
@@ -27,6 +30,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self.before_bytes = self.most_bytes = self.stage.memory_bytes()
+        self.front_before_bytes = self.front_most_bytes = pss_bytes([self.stage.front_pid])
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._sample_all, daemon=True)
         self._thread.start()
@@ -41,6 +45,10 @@ class Watch:
     @property
     def grown_mb(self) -> float:
         return (self.most_bytes - self.before_bytes) / 1e6
+
+    @property
+    def front_grown_mb(self) -> float:
+        return (self.front_most_bytes - self.front_before_bytes) / 1e6
 
     def busy(self, app: str) -> float:
         """Return how many requests the workers of an app ran on average."""
@@ -57,6 +65,7 @@ class Watch:
             if time.monotonic() >= next_memory:
                 next_memory = time.monotonic() + 1
                 self.most_bytes = max(self.most_bytes, self.stage.memory_bytes())
+                self.front_most_bytes = max(self.front_most_bytes, pss_bytes([self.stage.front_pid]))
                 self.most_spool = max(self.most_spool, self.stage.spool(), key=lambda spool: spool[1])
 
     def _ask(self) -> None:
