@@ -92,12 +92,13 @@ def _app(table: Table, pattern: Pattern, apps: Collection[str]) -> RunApp | None
     if not name:
         return None
     if name not in apps:
-        table.problem(_no_such_app(name, apps), "app")
+        table.problem(no_such_app(name, apps), "app")
         return None
     return RunApp(str(name), mount)
 
 
-def _no_such_app(name: str, apps: Collection[str]) -> str:
+def no_such_app(name: str, apps: Collection[str]) -> str:
+    """Say it, and what there is."""
     from difflib import get_close_matches
 
     is_plain = re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name) and not isinstance(name, Secret)

@@ -194,7 +194,8 @@ class Compress(NamedTuple):
 
 
 class ErrorPage(NamedTuple):
-    """What a client gets instead of the built-in page: a file, or what an application answers to GET ``path``."""
+    """What a client gets instead of the built-in page: a file, or what an application answers to GET ``path``; neither:
+    the built-in page, where the class or the site has another."""
 
     status: str
     """"404", or a class: "4xx", "5xx"."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from pyserve.config.apps import Expectation
+from pyserve.config.handlers import no_such_app
 from pyserve.config.model import Compress, ErrorPage, Modifiers
 from pyserve.config.problems import show
 from pyserve.config.table import Table
@@ -18,8 +19,13 @@ CODINGS = ("br", "zstd", "gzip")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+*-]+/[A-Za-z0-9!#$&^_.+*-]+")
-_LINK = re.compile(r"<[\x21\x23-\x3b\x3d\x3f-\x7e]+>(?:; *[a-z]+(?:=(?:[A-Za-z0-9_/.+-]+|\"[^\"\x00-\x1f\x7f]*\"))?)+")
+_LINK = re.compile(r"<[\x21\x23-\x3b\x3d\x3f-\x7e]+>(?:; *[a-z]+(?:=(?:[A-Za-z0-9_/.+-]+|\"[\x20\x21\x23-\x7e]*\"))?)+")
 _STATUS = re.compile(r"[45](?:[0-9]{2}|xx)")
+# What ``http.target`` takes for a path and a query.
+_TARGET = re.compile(
+    r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%(?!00|2[Ff])[0-9A-Fa-f]{2})*"
+    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
+)
 # The front writes these itself, or they say how a message is framed.
 _OURS = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te",
@@ -48,16 +54,29 @@ def _headers(table: Table, base: tuple[tuple[str, str], ...]) -> tuple[tuple[str
         table.wrong_type(values, 'a table of names and values, as { X-Frame-Options = "DENY" }', "headers")
         return base
     found = dict(base)
+    own: dict[str, str] = {}
     for name, value in values.items():
+        if not isinstance(name, str):
+            table.problem("expected names of header fields that are strings", "headers")
+            continue
+        lower = name.lower()
+        other = own.setdefault(lower, name)
         text = table.reference_or_text(value, ("headers", name))
         if not _NAME.fullmatch(name):
             table.problem("expected the name of a header field", "headers", name)
-        elif name.lower().encode() in _OURS:
+        elif other != name:
+            table.problem(
+                "is given twice: upper and lower case make no difference",
+                "headers",
+                name,
+                other=table.place("headers", other),
+            )
+        elif lower.encode() in _OURS:
             table.problem("is not for a config to set: the server, or a handler, knows it", "headers", name)
         elif text and not _VALUE.fullmatch(text):
             table.problem(f"expected printable ASCII without space at the ends, not {show(text)}", "headers", name)
         elif text is not None:
-            found[name.lower()] = str(text)
+            found[lower] = str(text)
     return tuple(found.items())
 
 
@@ -115,16 +134,21 @@ def _error_pages(
         )
         return base
     found = {page.status: page for page in base}
-    for status, value in values.items():
+    for key, value in values.items():
+        status = str(key)  # a program may say 404 where a file can't
         place = ("error_pages", status)
         if not _STATUS.fullmatch(status):
             table.problem('expected a status from 400 to 599 or a class, as 404 or "5xx"', *place)
-        elif isinstance(value, Mapping) and "app" in value:
+        elif value == "":
+            found[status] = ErrorPage(status)
+        elif isinstance(value, Mapping) and ("app" in value or "path" in value):
             inner = Table(value, (*table.path, *place), table.scope, ("app", "path"))
             app, path = inner.text("app"), inner.text("path", "/")
-            if app and app not in apps:
-                inner.problem(f"there is no [app] of this name: {show(app)}", "app")
-            elif not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
+            if "app" not in inner:
+                inner.problem("missing; expected the name of the [app] that has the page", "app")
+            elif app and app not in apps:
+                inner.problem(no_such_app(app, apps), "app")
+            if not _TARGET.fullmatch(path):
                 inner.problem(f'expected a path in percent-encoding, as "/errors/500", not {show(path)}', "path")
             elif app:
                 found[status] = ErrorPage(status, app=str(app), path=str(path))

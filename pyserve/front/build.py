@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pyserve.config import model
 from pyserve.errors import MisuseError
 from pyserve.files.cache import FileCache
 from pyserve.handlers.app import AppHandler, wire_head
+from pyserve.handlers.app_page import AppPage
+from pyserve.handlers.file_page import FilePage, Report
 from pyserve.handlers.interface import Handler, Lanes, Threads
-from pyserve.handlers.modifiers import prepare
+from pyserve.handlers.modifiers import ErrorPage, Modifiers, prepare
 from pyserve.handlers.nothing import NothingHandler
 from pyserve.handlers.options import ServerOptionsHandler
 from pyserve.handlers.pool import Pool, Reports, Timers
@@ -76,7 +79,47 @@ def build_compression(modifiers: model.Modifiers, cpu: Threads) -> Compression |
     return Compression(modifiers.compress, cpu)
 
 
-def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache, lanes: Lanes) -> Router[Handler]:
+def build_error_pages(
+    pools: Mapping[str, Pool], report: Report
+) -> Callable[[tuple[model.ErrorPage, ...]], dict[int, ErrorPage] | None]:
+    """Return what makes the pages of a site or route, by status; an equal page of two is one object.
+
+    An exact status wins over its class; a page that is neither file nor application is the built-in one.
+    """
+    known: dict[tuple[str, str, str], ErrorPage] = {}
+
+    def page_for(configured: model.ErrorPage) -> ErrorPage:
+        key = configured[1:]
+        page = known.get(key)
+        if page is None:
+            file, app, path = key
+            page = known[key] = AppPage(pools[app], path, report) if app else FilePage(file, report)
+        return page
+
+    def build(configured: tuple[model.ErrorPage, ...]) -> dict[int, ErrorPage] | None:
+        pages: dict[int, ErrorPage] = {}
+        for page in sorted(configured, key=lambda page: not page.status.endswith("xx")):
+            first = int(page.status.replace("x", "0"))
+            for status in range(first, first + (100 if page.status.endswith("xx") else 1)):
+                if page.file or page.app:
+                    pages[status] = page_for(page)
+                else:
+                    pages.pop(status, None)
+        return pages or None
+
+    return build
+
+
+def build_router(
+    config: model.Config,
+    pools: dict[str, Pool],
+    files: FileCache,
+    lanes: Lanes,
+    report: Report = lambda level, kind, text: None,
+) -> Router[Handler]:
+    """``report``: who hears of error pages that can't be had."""
+    error_pages = build_error_pages(pools, report)
+
     def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
         modifiers = site.modifiers if route is None else route.modifiers
         match handler:
@@ -90,6 +133,7 @@ def build_router(config: model.Config, pools: dict[str, Pool], files: FileCache,
                 return RespondHandler(handler)
         raise MisuseError(f"no handler for {handler!r}")
 
-    return Router(
-        config.sites, build, ServerOptionsHandler(), lambda configured, site: prepare(configured), NothingHandler()
-    )
+    def modify(configured: model.Modifiers, site: model.Site) -> Modifiers | None:
+        return prepare(configured, error_pages(configured.error_pages))
+
+    return Router(config.sites, build, ServerOptionsHandler(), modify, NothingHandler())

@@ -117,6 +117,7 @@ class Exchange:
         modifiers = self.modifiers
         if modifiers is not PLAIN:
             block = (modifiers.strip(block) if modifiers.dropped else block) + modifiers.lines
+            flags |= modifiers.flags
         if request.has_body and not self.body_is_read:
             self._decide_rest()
         if (
@@ -135,7 +136,7 @@ class Exchange:
             self.sent_bytes = len(body)
             connection.write(b"".join((STATUS_LINES[status], block, connection.context.common[flags & 6], last, body)))
             if same_until and request.repeat is not None:
-                request.repeat.keep(status, block, length, body, same_until)  # type: ignore[attr-defined]
+                request.repeat.keep(status, block, length, body, same_until, flags & 6)  # type: ignore[attr-defined]
         else:
             head = self._head_bytes(status, block, len(body), flags)
             if has_no_body(status) or request.method == "HEAD":
@@ -160,6 +161,7 @@ class Exchange:
         modifiers = self.modifiers
         if modifiers is not PLAIN:
             block = (modifiers.strip(block) if modifiers.dropped else block) + modifiers.lines
+            flags |= modifiers.flags
         if self.request.has_body and not self.body_is_read:
             self._decide_rest()
         self._is_chunked = False
@@ -196,9 +198,13 @@ class Exchange:
         return b"".join(lines)
 
     def hint(self) -> None:
-        """Send 103 Early Hints if the config has any; HTTP/1.0 knows no answer before the answer (RFC 9110 §15.2)."""
+        """Send 103 Early Hints if the config has any; HTTP/1.0 knows no answer before the answer (RFC 9110 §15.2).
+
+        Only for GET: nothing else asks for a page, and no client that waits for 100 Continue gets another word first.
+        """
         hints = self.modifiers.hints
-        if hints and self.request.version != "1.0" and not self.over and not self.status:
+        request = self.request
+        if hints and request.method == "GET" and request.version != "1.0" and not self.over and not self.status:
             self.connection.write(hints)
 
     def flush_soon(self) -> None:
@@ -249,9 +255,10 @@ class Exchange:
         self.send_head(status, block, count)
         repeat = self.request.repeat
         if same_until and repeat is not None and self._has_body and not self.will_close:
-            if self.modifiers is not PLAIN:
-                block = self.modifiers.strip(block) + self.modifiers.lines
-            repeat.keep_file(status, block, lent, offset, count, same_until)  # type: ignore[attr-defined]
+            modifiers = self.modifiers
+            if modifiers is not PLAIN:
+                block = modifiers.strip(block) + modifiers.lines
+            repeat.keep_file(status, block, lent, offset, count, same_until, modifiers.flags)  # type: ignore[attr-defined]
         self.send_file(lent.fd, offset, count)
         self.finish()
 
@@ -320,6 +327,21 @@ class Exchange:
         else:
             page.answer(self, status, block, incident)
 
+    def renew(self) -> Exchange:
+        """End for everybody who has a hand in this; return one in its place, for the same request and its log line."""
+        other = Exchange(self.connection, self.request)
+        other.started = self.started
+        other.modifiers = self.modifiers.without_pages()
+        other.will_close = self.will_close
+        other.body_is_read = self.body_is_read
+        other.waits_for_continue = self.waits_for_continue
+        self.connection.exchange = other
+        self.over = True
+        self._call_at_end()
+        if self.request.has_body and not self.body_is_read:
+            other.pause_body()  # nobody takes it any more: what is to become of it is decided with the answer
+        return other
+
     def abort(self) -> None:
         if not self.over:
             self.will_close = True
@@ -355,6 +377,10 @@ class Exchange:
                     monotonic() - self.started,
                 )
             )
+        if self._at_end is not None:
+            self._call_at_end()
+
+    def _call_at_end(self) -> None:
         if self._at_end is not None:
             callbacks, self._at_end = self._at_end, None
             for callback in callbacks:

@@ -168,7 +168,8 @@ class Front:
         self._files = FileCache()
         self._pools = build.build_pools(config, self.number, self._board, self._loop, self)
         lanes = self._lanes = build_lanes(self._loop)
-        router = build.build_router(config, {pool.name: pool for pool in self._pools}, self._files, lanes)
+        pools = {pool.name: pool for pool in self._pools}
+        router = build.build_router(config, pools, self._files, lanes, error_log.seldom)
         self._context = Context(
             self._loop,
             config.server.limits,

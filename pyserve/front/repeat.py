@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Repeat:
     """Made with the remembered head (``Context``), filled by its first answer. ``until`` 0 = nothing to repeat."""
 
-    __slots__ = ("_block", "_body", "data", "length", "lent", "log", "offset", "status", "turn", "until")
+    __slots__ = ("_block", "_body", "_flags", "data", "length", "lent", "log", "offset", "status", "turn", "until")
 
     def __init__(self) -> None:
         self.until = 0.0
@@ -30,19 +30,25 @@ class Repeat:
         self.log: bytes | None = None
         self.lent: Lent | None = None
 
-    def keep(self, status: int, block: bytes, length: int, body: bytes, until: float) -> None:
-        """Take an answer: ``length`` is Content-Length (-1 = none goes out), ``body`` what is sent (none for HEAD)."""
+    def keep(self, status: int, block: bytes, length: int, body: bytes, until: float, flags: int = 0) -> None:
+        """Take an answer: ``length`` is Content-Length (-1 = none goes out), ``body`` what is sent (none for HEAD).
+
+        ``flags``: HAS_DATE, HAS_SERVER of ``wire.codec``.
+        """
         self.status = status
         self._block = block
         self.length = length
         self._body = body
+        self._flags = flags
         self.lent = None
         self.until = until
         self.turn = 0
 
-    def keep_file(self, status: int, block: bytes, lent: Lent, offset: int, count: int, until: float) -> None:
+    def keep_file(
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, until: float, flags: int = 0
+    ) -> None:
         """Take an answer whose body is a piece of a file: ``data`` is its head."""
-        self.keep(status, block, count, b"", until)
+        self.keep(status, block, count, b"", until, flags)
         self.lent = lent
         self.offset = offset
 
@@ -51,7 +57,7 @@ class Repeat:
         self.turn = context.turn
         before = len(self.data)
         end = b"\r\n" if self.length < 0 else end_of_head(self.length)
-        self.data = b"".join((STATUS_LINES[self.status], self._block, context.common[0], end, self._body))
+        self.data = b"".join((STATUS_LINES[self.status], self._block, context.common[self._flags], end, self._body))
         context.heads.count_answer(len(self.data) - before)
         self.log = (
             context.template(request, self.status, len(self._body) if self.lent is None else self.length)

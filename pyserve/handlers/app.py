@@ -37,7 +37,7 @@ class AppHandler:
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
         request = exchange.request
         if exchange.modifiers is not PLAIN:
-            if exchange.modifiers.hints:
+            if exchange.modifiers.hints and not request.has_body:
                 exchange.hint()
             if self._compression is not None:
                 exchange = self._compression.around(exchange)

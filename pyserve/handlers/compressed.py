@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pyserve.config import model
 from pyserve.handlers.coded_stream import CodedStream
 from pyserve.handlers.interface import Exchange, Lent, Receiver, Threads
-from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.coded_fields import Variants, not_modified, variants
 from pyserve.http.codings import compress_fast
 from pyserve.http.negotiation import choose
@@ -212,7 +211,7 @@ class CompressedExchange:
         if modifiers.dropped:
             # The config's own lines are looked at too (Vary, Cache-Control, ETag), and written here instead of later.
             block = modifiers.strip(block) + modifiers.lines
-            self._exchange.modifiers = PLAIN
+            self._exchange.modifiers = modifiers.without_lines()
         compression = self._compression
         if status == 304:
             return Variants(not_modified(block, compression.configured, self.request.field(b"if-none-match")), None)

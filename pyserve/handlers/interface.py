@@ -47,8 +47,10 @@ class Lent(Protocol):
 class Exchange(Protocol):
     request: Request
     modifiers: Modifiers
-    over: bool
-    """True once it has ended; every call after that does nothing."""
+
+    @property
+    def over(self) -> bool:
+        """True once it has ended; every call after that does nothing."""
 
     @property
     def peer_blob(self) -> bytes:
@@ -98,6 +100,16 @@ class Exchange(Protocol):
         page has too."""
 
     def abort(self) -> None: ...  # cut now
+
+
+class FailedExchange(Exchange, Protocol):
+    """A transport's own exchange, as an error page gets it."""
+
+    def renew(self) -> Exchange:
+        """End this one unanswered and return another in its place, for who makes a page and may take a while.
+
+        What is left of the body is not read until it is answered, and if it fails no error page is asked for again.
+        """
 
 
 class Lanes(NamedTuple):

@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyserve.config import model
 from pyserve.http.request import Request
+from pyserve.wire.codec import HAS_SERVER
 
 if TYPE_CHECKING:
-    from pyserve.handlers.interface import Exchange
+    from pyserve.handlers.interface import FailedExchange
 
 
 class ErrorPage(Protocol):
     """What answers instead of the built-in page."""
 
-    def answer(self, exchange: Exchange, status: int, block: bytes, incident: str) -> None:
-        """Answer with this status; ``block``: lines that the built-in page would have had beside its own."""
+    def answer(self, exchange: FailedExchange, status: int, block: bytes, incident: str) -> None:
+        """Answer with this status, at once or later. ``block``: lines that the built-in page would have had beside its
+        own; ``incident``: "" for 4xx."""
 
 
 class Modifiers:
     """``lines`` go into every answer, instead of the handler's lines with a name in ``dropped``."""
 
-    __slots__ = ("compress", "dropped", "hinting", "hints", "lines", "pages")
+    __slots__ = ("compress", "dropped", "flags", "hinting", "hints", "lines", "pages")
 
     def __init__(
         self,
@@ -37,6 +39,8 @@ class Modifiers:
     ) -> None:
         self.lines = lines
         self.dropped = dropped
+        self.flags = HAS_SERVER if b"server" in dropped else 0
+        """Of ``wire.codec``: lines that the transport must not add."""
         self.compress = compress
         self.pages = pages
         self.hints = hints
@@ -51,6 +55,14 @@ class Modifiers:
         mode = request.field(b"sec-fetch-mode")
         return self.hinting if mode is None or mode == b"navigate" else self
 
+    def without_pages(self) -> Modifiers:
+        """Return the same for an answer that is an error page itself: whatever becomes of it, no other is asked for."""
+        return Modifiers(self.lines, self.dropped, b"", self.compress)
+
+    def without_lines(self) -> Modifiers:
+        """Return the rest for an answer whose block has the lines already."""
+        return _NAMED if self.flags else PLAIN
+
     def strip(self, block: bytes) -> bytes:
         """Return a handler's lines without those that the config replaces."""
         dropped = self.dropped
@@ -59,14 +71,19 @@ class Modifiers:
 
 
 PLAIN = Modifiers()
+_NAMED = Modifiers()
+_NAMED.flags = HAS_SERVER
 
 
 def prepare(configured: model.Modifiers, pages: Mapping[int, ErrorPage] | None = None) -> Modifiers | None:
-    """``pages``: status to page, None = none configured. Returns None where nothing is modified."""
+    """``pages``: status to page, None = none configured. Returns None where nothing is modified.
+
+    A cookie is set beside those of an application, whose sessions would be lost otherwise; any other field is replaced.
+    """
     if configured == model.Modifiers():
         return None
     lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in configured.headers if value)
-    dropped = frozenset(name.encode() for name, _ in configured.headers)
+    dropped = frozenset(name.encode() for name, value in configured.headers if not value or name != "set-cookie")
     compress = configured.compress
     modifiers = Modifiers(lines, dropped, b"", compress, pages)
     if configured.early_hints:

@@ -1,7 +1,8 @@
 """Step 4 of the request path: the fields of a request that never reach an application as they came.
 
 Pure. Those of the connection (RFC 9110 §7.6.1), those that an environ could not tell from others (an underscore and a
-dash are the same there), ``Proxy`` (httpoxy), and what only a trusted proxy may say about the client.
+dash are the same there), ``Proxy`` (httpoxy), what only a trusted proxy may say about the client, and what only this
+server may say about a failure.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ _NAMES = frozenset(
 # What Connection can't take away: framing and who is asked (RFC 9110 §7.6.1).
 _NOT_NOMINABLE = frozenset(b"close keep-alive host content-length content-type authorization cookie".split())
 
+ERROR_PREFIX = b"x-error-"
+"""What an application is told of a request that failed when it is asked for the error page (``handlers.app_page``)."""
+
 NOTHING_HIDDEN: frozenset[bytes] = frozenset()
 CONNECTION_HIDDEN = frozenset((b"connection",))
 
 
 def is_hidden(name: bytes) -> bool:
     """Is a field with this lower-case name kept from applications?"""
-    return name in _NAMES or b"_" in name or name.startswith(b"x-forwarded-")
+    return name in _NAMES or b"_" in name or name.startswith((b"x-forwarded-", ERROR_PREFIX))
 
 
 def nominated(tokens: set[bytes]) -> set[bytes]:

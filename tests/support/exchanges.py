@@ -102,6 +102,13 @@ class FakeExchange:
         self.status, self.block, self.reason = status, block, reason
         self.end()
 
+    def renew(self) -> FakeExchange:
+        self.calls.append("renew")
+        self.renewed = FakeExchange(self.request)
+        self.renewed.modifiers = self.modifiers.without_pages()
+        self.end()
+        return self.renewed
+
     def abort(self) -> None:
         self.calls.append("abort")
         self.end()
