@@ -9,8 +9,6 @@ from pyserve.config import model
 from pyserve.errors import MisuseError
 from pyserve.files.cache import FileCache
 from pyserve.handlers.app import AppHandler, wire_head
-from pyserve.handlers.app_page import AppPage
-from pyserve.handlers.file_page import FilePage, Report
 from pyserve.handlers.interface import Handler, Lanes, Threads
 from pyserve.handlers.modifiers import ErrorPage, Modifiers, prepare
 from pyserve.handlers.nothing import NothingHandler
@@ -25,6 +23,7 @@ from pyserve.wire.board import Board
 
 if TYPE_CHECKING:
     from pyserve.handlers.compressed import Compression
+    from pyserve.handlers.file_page import Report
     from pyserve.http.forwarded import TrustedProxies
 
 
@@ -92,9 +91,18 @@ def build_error_pages(
         key = configured[1:]
         page = known.get(key)
         if page is None:
-            file, app, path = key
-            page = known[key] = AppPage(pools[app], path, report) if app else FilePage(file, report)
+            page = known[key] = make(*key)
         return page
+
+    def make(file: str, app: str, path: str) -> ErrorPage:
+        """Imported only where there are any."""
+        if app:
+            from pyserve.handlers.app_page import AppPage
+
+            return AppPage(pools[app], path, report)
+        from pyserve.handlers.file_page import FilePage
+
+        return FilePage(file, report)
 
     def build(configured: tuple[model.ErrorPage, ...]) -> dict[int, ErrorPage] | None:
         pages: dict[int, ErrorPage] = {}
