@@ -126,7 +126,7 @@ class EveryHost:
 
     def find(self, host: str, path: str) -> object:
         handler = SimpleNamespace(handle=lambda exchange, match: Echo(exchange))
-        return SimpleNamespace(site=SimpleNamespace(max_body_bytes=None), handler=handler)
+        return SimpleNamespace(site=SimpleNamespace(max_body_bytes=None), handler=handler, modifiers=None)
 
 
 def check(data: bytes) -> None:
