@@ -24,7 +24,7 @@ from pyserve.front.file_output import FileOutput
 from pyserve.front.pace import Pace
 from pyserve.front.repeat import Repeat
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
-from pyserve.http.request import Request
+from pyserve.http.request import Memo, Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
 from pyserve.http.target import split_authority
 from pyserve.net.outgoing import unacknowledged_bytes
@@ -135,9 +135,9 @@ class Connection(asyncio.Protocol):
                 context = self.context
                 request = self.heads.known.get(data)
                 if request is not None:
-                    repeat = request.repeat
-                    if repeat is not None and repeat.until > context.now and not self.must_close:  # type: ignore[attr-defined]
-                        self._repeat(request, repeat)  # type: ignore[arg-type]
+                    repeat = request.line_memo.get(request.kind)
+                    if repeat is not None and repeat.until > context.now and not self.must_close:
+                        self._repeat(repeat, request.line_memo, request, data)
                     else:
                         self._begin(request)
                     return
@@ -286,24 +286,33 @@ class Connection(asyncio.Protocol):
         if len(data) > context.limits.max_head_bytes or data[0] == 13:
             return False
         try:
-            request = self.heads.read(data)
+            found = self.heads.look_up(data, context.now)
         except RequestError as error:
             self._refuse(error)
             return True
-        if request.has_body:
+        if type(found) is tuple:
+            if not self.must_close:
+                self._repeat(*found, data)
+                return True
+            found = self.heads.read(data)
+        assert isinstance(found, Request)
+        if found.has_body:
             return False
-        self._begin(request)
+        self._begin(found)
         return True
 
-    def _repeat(self, request: Request, repeat: Repeat) -> None:
-        """Answer as the last equal head was answered: the whole of an exchange, without making one."""
+    def _repeat(self, repeat: Repeat, line_memo: Memo, request: Request, raw: bytes) -> None:
+        """Answer as the last equal request was answered: the whole of an exchange, without making one.
+
+        ``request``: the fields that the log has are its own. ``raw``: the head.
+        """
         context = self.context
         started = monotonic()
         if repeat.turn != context.turn:
-            repeat.refresh(context, request)
+            repeat.refresh(context)
         data = repeat.data
         if repeat.lent is not None:
-            if not self._repeat_file(request, repeat, data):
+            if not self._repeat_file(repeat, data, raw):
                 return
         else:
             self.written += len(data)
@@ -311,15 +320,15 @@ class Connection(asyncio.Protocol):
         context.requests += 1
         self.phase = IDLE
         self.deadline = context.idle_deadline
-        log = repeat.log
-        if log is not None:
-            context.log(log % (self.client, int((monotonic() - started) * 1_000_000)))
+        if context.log_repeated is not None:
+            micros = int((monotonic() - started) * 1_000_000)
+            context.log(context.log_repeated(self.client, line_memo, request, repeat.logged, micros))
 
-    def _repeat_file(self, request: Request, repeat: Repeat, head: bytes) -> bool:
+    def _repeat_file(self, repeat: Repeat, head: bytes, raw: bytes) -> bool:
         """Send a head and a file in one go. Return False if an exchange had to be made of it, to send the rest."""
         lent = repeat.lent
         if self._files is None or lent is None or lent.fd < 0:
-            self._begin(request)
+            self._begin(self.heads.read(raw))
             return False
         count = repeat.length
         try:
@@ -328,12 +337,12 @@ class Connection(asyncio.Protocol):
             self.abort()
             return False
         if sent is None:
-            self._begin(request)
+            self._begin(self.heads.read(raw))
             return False
         self.written += len(head) + sent
         if sent == count:
             return True
-        exchange = self.exchange = Exchange(self, request)
+        exchange = self.exchange = Exchange(self, self.heads.read(raw))
         exchange.body_is_read = True
         self.phase = RUN
         exchange.send_rest(repeat.status, lent, repeat.offset + sent, count - sent, sent)
@@ -354,16 +363,14 @@ class Connection(asyncio.Protocol):
             if has_body:
                 assert self._reader is not None
                 self._reader.check_buffered()
-            match = request.memo.get("match")
-            if match is None:
-                match = request.memo["match"] = context.router.find(request.host, request.path)
-            if match.modifiers is not None:  # type: ignore[attr-defined]
+            match = context.find_match(request.host, request.path)
+            if match.modifiers is not None:
                 exchange.modifiers = match.modifiers.for_request(request)  # type: ignore[attr-defined]
             if has_body:
-                limit = match.site.max_body_bytes  # type: ignore[attr-defined]
+                limit = match.site.max_body_bytes
                 assert self._reader is not None
                 self._reader.allow_body(context.limits.max_body_bytes if limit is None else limit)
-            match.handler.handle(exchange, match)  # type: ignore[attr-defined]
+            match.handler.handle(exchange, match)
         except RequestError as error:
             if error.fate is not Fate.KEEP:
                 self.must_close = True

@@ -20,7 +20,7 @@ from pyserve.http.head import FieldParser, HeadReader
 from pyserve.observe.access_log import AccessLog
 from pyserve.observe.error_log import ErrorLog
 from pyserve.observe.sink import LineSink
-from pyserve.routing.router import Router
+from pyserve.routing.router import Match, Router
 from pyserve.wire.codec import HAS_DATE, HAS_SERVER
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyserve.http.forwarded import TrustedProxies
 
 NEVER = 1 << 62
+MEMO_MATCHES = 16384
 
 
 class Client(Protocol):
@@ -53,6 +54,7 @@ class Context:
     """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
 
     __slots__ = (
+        "_matches",
         "_tick",
         "acceptor",
         "common",
@@ -67,6 +69,7 @@ class Context:
         "limits",
         "log",
         "log_line",
+        "log_repeated",
         "loop",
         "now",
         "proxies",
@@ -74,7 +77,6 @@ class Context:
         "router",
         "sending",
         "sink",
-        "template",
         "trusted_heads",
         "turn",
     )
@@ -95,7 +97,8 @@ class Context:
         self.lanes = lanes or build_lanes(loop)
         self.limits = limits
         self.router = router
-        can_repeat = access is None or access.has_templates
+        self._matches: dict[tuple[str, str], Match[Handler]] = {}
+        can_repeat = access is None or access.can_repeat
         self.heads = Heads(HeadReader(parse, limits.max_headers), can_repeat)
         self.proxies = proxies
         self.trusted_heads = self.heads
@@ -106,7 +109,7 @@ class Context:
         self.sink = sink
         # HOT: bound once; ``log_line`` None = no access log
         self._tick = None if access is None else access.tick
-        self.template = None if access is None else access.template
+        self.log_repeated = None if access is None or sink is None else access.repeated
         self.log_line = None if access is None or sink is None else access.line
         self.log: Callable[[bytes], None] = _nowhere if sink is None else sink.write
         self.connections: set[Client] = set()
@@ -131,6 +134,16 @@ class Context:
         date = b"date: " + format_date(time.time()) + b"\r\n"
         server = b"server: pyserve\r\n"
         self.common = {0: date + server, HAS_DATE: server, HAS_SERVER: date, HAS_DATE | HAS_SERVER: b""}
+
+    def find_match(self, host: str, path: str) -> Match[Handler]:
+        """Return what answers; raise ``RequestError``. Real traffic asks for few paths, and for those often."""
+        match = self._matches.get((host, path))
+        if match is None:
+            match = self.router.find(host, path)
+            if len(self._matches) >= MEMO_MATCHES:
+                self._matches.clear()  # LIMIT: bounded; found again
+            self._matches[host, path] = match
+        return match
 
     def add(self, connection: Client) -> None:
         """A connection was made."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import Lent, Receiver
 from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.request import Request
@@ -135,8 +136,8 @@ class Exchange:
                 body = b""
             self.sent_bytes = len(body)
             connection.write(b"".join((STATUS_LINES[status], block, connection.context.common[flags & 6], last, body)))
-            if same_until and request.repeat is not None:
-                request.repeat.keep(status, block, length, body, same_until, flags & 6)  # type: ignore[attr-defined]
+            if same_until and request.kind is not None:
+                Repeat(status, block, length, body, same_until, flags & 6).keep(request, connection.context)
         else:
             head = self._head_bytes(status, block, len(body), flags)
             if has_no_body(status) or request.method == "HEAD":
@@ -253,12 +254,14 @@ class Exchange:
         lent.retain()
         self.at_end(lent.release)
         self.send_head(status, block, count)
-        repeat = self.request.repeat
-        if same_until and repeat is not None and self._has_body and not self.will_close:
+        request = self.request
+        if same_until and request.kind is not None and self._has_body and not self.will_close:
             modifiers = self.modifiers
             if modifiers is not PLAIN:
                 block = modifiers.strip(block) + modifiers.lines
-            repeat.keep_file(status, block, lent, offset, count, same_until, modifiers.flags)  # type: ignore[attr-defined]
+            Repeat(status, block, count, b"", same_until, modifiers.flags, lent, offset).keep(
+                request, self.connection.context
+            )
         self.send_file(lent.fd, offset, count)
         self.finish()
 

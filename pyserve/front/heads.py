@@ -1,70 +1,79 @@
 """Step 4 of the request path: heads that were seen before, and what they mean (D3).
 
-I/O: none. A bounded memo from the exact bytes of a body-less GET or HEAD head to its checked request, from its second
-sight on: most heads of varied traffic never come again. A front has one for everybody, and one for its trusted proxies,
-where the same bytes mean something else: the client that they name.
+I/O: none. A bounded memo from the exact bytes of a body-less GET or HEAD head to its checked request, for those that
+come twice running; and ready answers for heads of which line and kind were seen before. A front has one for everybody,
+and one for its trusted proxies, where the same bytes mean something else: the client that they name.
 
-HOT: one look-up per request (benchmarks/files_small.py, frozen).
+HOT: one look-up for a head that is the same again, one more and a cut for one that varies (benchmarks/files_small.py).
 """
 
 from __future__ import annotations
 
 from pyserve.front.repeat import Repeat
 from pyserve.http.head import HeadReader
-from pyserve.http.request import Request
+from pyserve.http.request import Memo, Request
 
-MEMO_HEADS = 4096
-_SIGHTS = 1 << 16
+MEMO_HEADS = 1024
 MEMO_HEAD_BYTES = 2048
 MEMO_ANSWER_BYTES = 32 * 1024 * 1024
-"""Of all answers that are ready to be repeated: each head has a copy of its own."""
+"""Of all answers that are ready to be repeated."""
+
+Ready = tuple[Repeat, Memo, Request]
+"""The answer, what is kept beside the request line, and a request with the same fields but for what varies."""
 
 
 class Heads:
     """``known``: raw heads to requests; ask it first."""
 
-    __slots__ = ("_answer_bytes", "_can_repeat", "_reader", "_seen", "_sights", "known")
+    __slots__ = ("_answer_bytes", "_can_repeat", "_last", "_reader", "known")
 
     def __init__(self, reader: HeadReader, can_repeat: bool) -> None:
-        """``can_repeat``: may a remembered head have a ready answer (``front.repeat``)?"""
+        """``can_repeat``: may an answer be kept ready (``front.repeat``)?"""
         self._reader = reader
         self._can_repeat = can_repeat
-        self._sights = bytearray(_SIGHTS)
-        self._seen = 0
         self._answer_bytes = 0
+        self._last = b""
         self.known: dict[bytes, Request] = {}
 
     def read(self, raw: bytes) -> Request:
         """Return the canonical request of a raw head; raise ``RequestError``."""
-        request = self.known.get(raw)
-        if request is None:
-            request = self._reader.read(raw)
-            if not request.has_body and len(raw) <= MEMO_HEAD_BYTES and request.method in ("GET", "HEAD"):
-                self._remember(raw, request)
+        return self.known.get(raw) or self._reader.read(raw)
+
+    def look_up(self, raw: bytes, now: float) -> Ready | Request:
+        """Return a ready answer that holds at ``now``, or the canonical request; raise ``RequestError``."""
+        reader = self._reader
+        parts = reader.take_apart(raw)
+        kind = parts[4]
+        if kind is not None and self._can_repeat:
+            memo = reader.line_memo(parts[0])
+            if memo is not None:
+                repeat = memo.get(kind)
+                if repeat is not None and repeat.until > now:
+                    if raw == self._last:
+                        self._remember(raw, reader.read_parts(raw, parts))
+                    self._last = raw
+                    return repeat, memo, parts[3].request  # type: ignore[union-attr]
+        request = reader.read_parts(raw, parts)
+        if not self._can_repeat:
+            request.kind = None
+        if raw == self._last:
+            self._remember(raw, request)
+        self._last = raw
         return request
 
     def _remember(self, raw: bytes, request: Request) -> None:
-        sight = hash(raw) & (_SIGHTS - 1)
-        if not self._sights[sight]:
-            self._sights[sight] = 1
-            self._seen += 1
-            if self._seen > _SIGHTS // 4:  # half full of chance hits: begin again
-                self._sights = bytearray(_SIGHTS)
-                self._seen = 0
+        if request.has_body or len(raw) > MEMO_HEAD_BYTES or request.method not in ("GET", "HEAD"):
             return
         if len(self.known) >= MEMO_HEADS:
-            self._forget()
-        if self._can_repeat:
-            request.repeat = Repeat()
+            self.known.clear()  # LIMIT: a bounded memo; refilled at the price of one look at each head
+        if request.kind is None and self._can_repeat:
+            request.kind = object()  # equal in every byte
         self.known[raw] = request
 
-    def _forget(self) -> None:
-        """LIMIT: a bounded memo; refilled at the price of one parse per head."""
-        self.known.clear()
-        self._answer_bytes = 0
-
     def count_answer(self, growth: int) -> None:
-        """A remembered head has an answer ready that is so many bytes longer than the one before."""
+        """What is kept ready has grown by so many bytes."""
         self._answer_bytes += growth
         if self._answer_bytes > MEMO_ANSWER_BYTES:
-            self._forget()
+            self.known.clear()
+            self._reader.forget_lines()
+            self._answer_bytes = 0

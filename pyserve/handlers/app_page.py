@@ -78,7 +78,7 @@ def page_request(failed: Request, target: bytes, status: int, incident: str) -> 
     request.keep_alive = failed.keep_alive
     request.referer = failed.referer
     request.user_agent = failed.user_agent
-    request.repeat = None
+    request.kind = None
     request.memo = {}
     return request
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyserve.errors import RequestError
 from pyserve.http.hidden import CONNECTION_HIDDEN, NOTHING_HIDDEN, is_hidden, nominated
-from pyserve.http.request import Request
+from pyserve.http.request import Memo, Request
 from pyserve.http.target import parse_host, parse_target
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ _VARIED_NAMES = {
     name: name.lower() for name in (b"Cookie", b"cookie", b"If-None-Match", b"if-none-match", b"Range", b"range")
 }
 
+# What a fixed answer may depend on beside the request line, Host and the conditions (``Request.kind``).
+_SAID = frozenset((b"accept-encoding", b"sec-fetch-mode"))
+
 MAX_REMEMBERED_FIRST_LINES = 16384
 MAX_REMEMBERED_LINES = 4096
 MAX_REMEMBERED_RESTS = 4096
@@ -79,22 +82,31 @@ MAX_REMEMBERED_BYTES = 512
 """Of one line: longer ones are rarely seen twice."""
 
 
-Begun = tuple[str, bytes, str, bytes, str, bytes, bytes | None, dict[str, object]]
+Begun = tuple[str, bytes, str, bytes, str, bytes, bytes | None, Memo]
 
 
-class _Rest:
-    """Fields that come again. ``places``: how many of them stand before an offset of ``raw``, where one was asked."""
+class Rest:
+    """Fields that come again. ``places``: how many of them stand before an offset of ``raw``, where one was asked.
 
-    __slots__ = ("places", "raw", "request")
+    ``request``: with these fields alone, and some request line. ``kind``: as there.
+    """
 
-    def __init__(self, raw: bytes, request: Request) -> None:
+    __slots__ = ("kind", "places", "raw", "request")
+
+    def __init__(self, raw: bytes, request: Request, kind: object) -> None:
         self.raw = raw
         self.request = request
+        self.kind = kind
         self.places: dict[int, int] = {}
 
     def place_of(self, offset: int) -> int:
         place = self.places[offset] = self.raw.count(b"\r\n", 0, offset)
         return place
+
+
+Parts = tuple[bytes, bytes, list[bytes], Rest | None, object]
+"""Request line; the fields that come again; the others as ``_put_together`` wants them; what is known of the former;
+the request's kind."""
 
 
 class HeadReader:
@@ -103,6 +115,7 @@ class HeadReader:
     __slots__ = (
         "_first",
         "_hosts",
+        "_kinds",
         "_max_headers",
         "_names",
         "_parse",
@@ -119,8 +132,9 @@ class HeadReader:
         self._max_headers = max_headers
         self._proxies = proxies
         self._first: dict[bytes, Begun] = {}
-        self._rests: dict[bytes, _Rest] = {}
+        self._rests: dict[bytes, Rest] = {}
         self._sights: set[int] = set()
+        self._kinds: dict[tuple[str, tuple[Field, ...]], object] = {}
         self._names: dict[bytes, tuple[bytes, bool]] = {}
         self._plain: dict[bytes, Field] = {}
         self._special: dict[bytes, Field] = {}
@@ -128,16 +142,44 @@ class HeadReader:
 
     def read(self, raw: bytes) -> Request:
         """Return the canonical request of a complete head (with its empty line); raise ``RequestError``."""
-        try:
-            end = raw.find(b"\r\n")
-            varied = _VARIED.split(raw[end:])
-            rest = varied[0] if len(varied) == 1 else b"".join(varied[::3])
+        return self.read_parts(raw, self.take_apart(raw))
+
+    def take_apart(self, raw: bytes) -> Parts:
+        """Look at what comes again of a complete head; nothing is checked that was not checked before."""
+        end = raw.find(b"\r\n")
+        varied = _VARIED.split(raw[end:])
+        if len(varied) == 1:
+            rest = varied[0]
             known = self._rests.get(rest)
+            return raw[:end], rest, varied, known, None if known is None else known.kind
+        rest = b"".join(varied[::3])
+        known = self._rests.get(rest)
+        if known is None or known.kind is None:
+            return raw[:end], rest, varied, known, None
+        kind = known.kind
+        for number in range(1, len(varied), 3):
+            name = _VARIED_NAMES[varied[number]]
+            if name == b"if-none-match":
+                kind = (kind, varied[number + 1])
+            elif name == b"range":
+                kind = None  # few are asked for again
+                break
+        return raw[:end], rest, varied, known, kind
+
+    def line_memo(self, first: bytes) -> Memo | None:
+        """Return ``Request.line_memo`` of a request line, None if that is not remembered."""
+        begun = self._first.get(first)
+        return None if begun is None else begun[7]
+
+    def read_parts(self, raw: bytes, parts: Parts) -> Request:
+        """Return what ``read`` would."""
+        first, rest, varied, known, kind = parts
+        try:
             if known is None:
                 request = self._read(raw)
                 self._remember_rest(rest, request)
                 return request
-            return self._put_together(raw[:end], known, varied) or self._read(raw)
+            return self._put_together(first, known, varied, kind) or self._read(raw)
         except RequestError:
             # The same verdict as of a head that comes in pieces, where these are seen first.
             check_request_line(raw)
@@ -145,7 +187,11 @@ class HeadReader:
                 raise RequestError(400, ILLEGAL_WORDS) from None
             raise
 
-    def _put_together(self, first: bytes, known: _Rest, varied: list[bytes]) -> Request | None:
+    def forget_lines(self) -> None:
+        """Let go of request lines, with what others keep beside them."""
+        self._first.clear()
+
+    def _put_together(self, first: bytes, known: Rest, varied: list[bytes], kind: object) -> Request | None:
         """Return what ``_read`` would, from a request line, the fields that come again, and those that don't; None
         where the line changes what the fields mean.
 
@@ -184,7 +230,7 @@ class HeadReader:
                 return None
         request.fields = fields
         request.memo = {}
-        request.repeat = None
+        request.kind = kind
         request.rest_memo = rest.rest_memo
         request.forwarded = rest.forwarded
         request.authority = rest.authority
@@ -214,7 +260,18 @@ class HeadReader:
             return
         if len(self._rests) >= MAX_REMEMBERED_RESTS:
             self._rests.clear()  # LIMIT: bounded; what comes again is read again
-        self._rests[rest] = _Rest(rest, self._read(b"GET / HTTP/1.1" + rest))
+        request = self._read(b"GET / HTTP/1.1" + rest)
+        self._rests[rest] = Rest(rest, request, self._kind_of(request))
+
+    def _kind_of(self, request: Request) -> object:
+        """Return one object for all requests that differ in nothing that a fixed answer may depend on."""
+        # With a few fields more than these there would be too many.
+        if not request.keep_alive or request.is_conditional or len(request.fields) + 4 > self._max_headers:
+            return None
+        said = tuple(field for field in request.fields if field[0] in _SAID)
+        if len(self._kinds) >= MAX_REMEMBERED_LINES:
+            self._kinds.clear()
+        return self._kinds.setdefault((request.authority, said), object())
 
     def _read(self, raw: bytes) -> Request:
         first, *lines = raw[:-4].split(b"\r\n")
@@ -247,7 +304,7 @@ class HeadReader:
         request.fields = tuple(fields)  # type: ignore[arg-type]
         request.memo = {}
         request.rest_memo = {}
-        request.repeat = request.forwarded = None
+        request.kind = request.forwarded = None
         host = _interpret(request, special)
         if authority is not None:  # of the absolute form: it wins over Host (RFC 9112 §3.2.2)
             if host is not None:

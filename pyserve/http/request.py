@@ -6,10 +6,14 @@ one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyserve.http.forwarded import Forwarded
+
+
+Memo = dict[Any, Any]
+"""What others keep beside a request that is equal in some way; each has keys of its own."""
 
 
 class Request:
@@ -27,6 +31,7 @@ class Request:
         "is_chunked",
         "is_conditional",
         "keep_alive",
+        "kind",
         "line_memo",
         "memo",
         "method",
@@ -35,7 +40,6 @@ class Request:
         "raw_path",
         "raw_target",
         "referer",
-        "repeat",
         "rest_memo",
         "user_agent",
         "version",
@@ -72,13 +76,14 @@ class Request:
     referer: bytes
     user_agent: bytes
     """b"-" where there is none: for the log."""
-    repeat: object
-    """The front's ready answer for an equal head, or None."""
+    kind: object
+    """Requests with an equal line and one kind are equal in Host, Accept-Encoding, Sec-Fetch-Mode and all conditions;
+    None = nothing is known of that. The front keeps ready answers by it, in ``line_memo``."""
     memo: dict[str, object]
     """What others keep beside an equal head (packed wire head, match). Owned by whoever holds the key."""
-    line_memo: dict[str, object]
-    """The same beside an equal request line."""
-    rest_memo: dict[str, object]
+    line_memo: Memo
+    """The same beside an equal request line: its text for the log, ready answers by kind."""
+    rest_memo: Memo
     """The same beside equal fields, but Cookie, If-None-Match and Range."""
 
     def field(self, name: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 _escaped: dict[bytes, bytes] = {}
 _ESCAPED = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]")
@@ -27,19 +27,23 @@ class LoggedRequest(Protocol):
     referer: bytes
     user_agent: bytes
     memo: dict[str, object]
-    line_memo: dict[str, object]
-    rest_memo: dict[str, object]
+    line_memo: dict[Any, Any]
+    rest_memo: dict[Any, Any]
 
 
 class AccessLog(Protocol):
     def tick(self, wall_s: float) -> None:
         """Tell the time, at least every half second: lines are dated by the last one told, or better."""
 
-    has_templates: bool
-    """Can lines be prepared? Not where each one looks at the clock itself."""
+    can_repeat: bool
+    """Has it ``repeated``? Not where each line looks at the clock itself."""
 
-    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes:
-        """Return a line to be filled with ``% (client, microseconds below a second)``, good until the next ``tick``."""
+    def repeated(
+        self, client: bytes, line_memo: dict[Any, Any], request: LoggedRequest, logged: bytes, micros: int
+    ) -> bytes:
+        """Return the line of a request that was answered before one and as that one was; ``line_memo``: of its own
+        request line, ``request``: one with its other fields, ``logged``: status and bytes, ``micros``: below a second.
+        """
 
     def line(
         self, client: bytes, request: LoggedRequest | None, status: int, sent_bytes: int, duration_s: float
@@ -61,7 +65,7 @@ def escape(value: bytes) -> bytes:
 class CombinedLog:
     """The combined format of Apache and nginx, then the duration in seconds."""
 
-    has_templates = True
+    can_repeat = True
 
     def __init__(self) -> None:
         self.tick(time.time())
@@ -73,8 +77,6 @@ class CombinedLog:
         self, client: bytes, request: LoggedRequest | None, status: int, sent_bytes: int, duration_s: float
     ) -> bytes:
         micros = int(duration_s * 1_000_000)
-        before: object
-        after: object
         if request is None:
             return b'%b%b "-" %d %d "-" "-" %.6f\n' % (client, self._date, status, sent_bytes, duration_s)
         before = request.line_memo.get("log")
@@ -83,15 +85,18 @@ class CombinedLog:
         after = request.rest_memo.get("log")
         if after is None:
             after = request.rest_memo["log"] = self._after(request)
-        assert isinstance(before, bytes)
-        assert isinstance(after, bytes)
         if micros < 1_000_000:  # a third cheaper than printing a float
             return b"%b%b%b%d %d%b0.%06d\n" % (client, self._date, before, status, sent_bytes, after, micros)
         return b"%b%b%b%d %d%b%.6f\n" % (client, self._date, before, status, sent_bytes, after, duration_s)
 
-    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes:
-        line = b"%b%b%d %d%b" % (self._date, self._before(request), status, sent_bytes, self._after(request))
-        return b"%b" + line.replace(b"%", b"%%") + b"0.%06d\n"
+    def repeated(
+        self, client: bytes, line_memo: dict[Any, Any], request: LoggedRequest, logged: bytes, micros: int
+    ) -> bytes:
+        after = request.rest_memo.get("log")
+        if after is None:
+            after = request.rest_memo["log"] = self._after(request)
+        # The line was written for the answer that is repeated, so its text is there.
+        return b"%b%b%b%b%b0.%06d\n" % (client, self._date, line_memo["log"], logged, after, min(micros, 999_999))
 
     @staticmethod
     def _before(request: LoggedRequest) -> bytes:
@@ -105,7 +110,7 @@ class CombinedLog:
 class JsonLog:
     """One JSON object per line; ``duration`` in seconds, ``time`` in UTC."""
 
-    has_templates = False
+    can_repeat = False
 
     def __init__(self) -> None:
         self._second = 0
@@ -114,8 +119,10 @@ class JsonLog:
     def tick(self, wall_s: float) -> None:
         """Lines have milliseconds, so they look at the clock themselves."""
 
-    def template(self, request: LoggedRequest, status: int, sent_bytes: int) -> bytes:
-        raise NotImplementedError  # SAFETY: has_templates is False
+    def repeated(
+        self, client: bytes, line_memo: dict[Any, Any], request: LoggedRequest, logged: bytes, micros: int
+    ) -> bytes:
+        raise NotImplementedError  # SAFETY: can_repeat is False
 
     def line(
         self, client: bytes, request: LoggedRequest | None, status: int, sent_bytes: int, duration_s: float

@@ -17,7 +17,7 @@ from pyserve.http.request import Request
 from pyserve.http.response import phrase
 
 PARSERS: dict[str, FieldParser] = {"httptools": h1_httptools.parse_fields, "h11": h1_h11.parse_fields}
-_FACTS = tuple(name for name in Request.__slots__ if name not in ("memo", "repeat", "line_memo", "rest_memo"))
+_FACTS = tuple(name for name in Request.__slots__ if name not in ("memo", "kind", "line_memo", "rest_memo"))
 _SLACK_EVENTS = 8
 
 

@@ -77,7 +77,7 @@ def attributes(request: Request) -> dict[str, Any]:
     return {
         name: getattr(request, name)
         for name in Request.__slots__
-        if name not in ("memo", "repeat", "line_memo", "rest_memo")
+        if name not in ("memo", "kind", "line_memo", "rest_memo")
     }
 
 

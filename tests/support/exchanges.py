@@ -32,7 +32,7 @@ def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Req
     request.memo = {}
     request.line_memo = {}
     request.rest_memo = {}
-    request.repeat = request.forwarded = None
+    request.kind = request.forwarded = None
     request.hidden = frozenset(name for name, _ in request.fields if is_hidden(name))
     request.is_conditional = any(name.startswith(b"if-") or name == b"range" for name, _ in request.fields)
     request.referer = request.user_agent = b"-"

@@ -56,7 +56,9 @@ def check(data: bytes) -> None:
     assert [_SPECIAL.sub(lambda hit: bytes.fromhex(hit[1].decode()), text) for text in match.groups()] == [
         *(client, target, referer, user_agent)
     ], "the line does not give back what was sent"
-    assert combined.template(request, 200, 5) % (client, 250_000) == line, "a prepared line is another"
+    assert combined.repeated(client, request.line_memo, request, b"200 5", 250_000) == line, (
+        "a prepared line is another"
+    )
     check_json(client, target, referer, user_agent)
     check_error_log(data.decode("utf-8", "surrogateescape"))
     check_error_log(data.decode("latin-1"))
