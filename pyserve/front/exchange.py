@@ -320,7 +320,7 @@ class Exchange:
             self.connection.context.incident(
                 f"{incident} {status} {self.request.method} {self.request.raw_target.decode('latin-1')}: {reason}"
             )
-        if self.status:
+        if self.status and not self._head:  # while it is held nothing has gone yet
             self.abort()
             return
         pages = self.modifiers.pages

@@ -1,6 +1,7 @@
 """Step 5 of the request path: the socketpairs to a worker.
 
-I/O: one transport per channel. All frames of a loop turn leave in one write (D7); reading is never paused and writing
+I/O: a transport for the data channel; the control channel is a plain socket, because descriptors of files come over it
+and a transport would drop them. All frames of a loop turn leave in one write (D7); reading is never paused and writing
 never waits, credit is the only brake (D9).
 
 HOT: benchmarks/hello_asgi.py.
@@ -10,18 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import os
 import socket
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
 from pyserve.handlers.pool import Pool, Worker
-from pyserve.wire.frames import Splitter, WireError
+from pyserve.net.channels import receive
+from pyserve.wire.frames import DESCRIPTOR, Splitter, WireError
 from pyserve.wire.scoreboard import PAGE_BYTES, Scoreboard
+
+MOST_READS = 4096
+"""In search of one descriptor: a worker has fewer under way."""
 
 
 class _Channel(asyncio.Protocol):
-    """One socketpair's end: frames in, frames out."""
+    """The data channel: frames in, frames out."""
 
     __slots__ = ("_loop", "_on_end", "_on_frames", "_out", "_splitter", "_transport", "is_ended")
 
@@ -78,6 +85,157 @@ class _Channel(asyncio.Protocol):
             self._transport.abort()
 
 
+class _Control:
+    """The control channel: frames in, some with a descriptor, frames out.
+
+    ``on_descriptor`` takes each over, -1 = there was no room for it in this process; it may raise ``WireError``.
+    """
+
+    __slots__ = (
+        "_descriptors",
+        "_frames",
+        "_loop",
+        "_lost",
+        "_on_descriptor",
+        "_on_end",
+        "_on_frames",
+        "_out",
+        "_sock",
+        "_splitter",
+        "_unsent",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_frames: Callable[[list[tuple[int, int, bytes]]], None],
+        on_descriptor: Callable[[int, int], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._on_frames = on_frames
+        self._on_descriptor = on_descriptor
+        self._on_end = on_end
+        self._splitter = Splitter()
+        self._frames: list[tuple[int, int, bytes]] = []  # met in search of a descriptor
+        self._descriptors: deque[int] = deque()  # whose frame is not complete
+        self._lost = 0  # whose frame is not complete, and that were lost
+        self._out: list[bytes] = []
+        self._unsent = b""
+        self._sock: socket.socket | None = None
+
+    def open(self, sock: socket.socket) -> None:
+        """Take the socket over."""
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop.add_reader(sock.fileno(), self._on_readable)
+        if self._out:
+            self._flush()
+
+    # Frames come in.
+
+    def _on_readable(self) -> None:
+        try:
+            self._read()
+        except WireError as error:
+            self._on_end(str(error))
+        else:
+            self._tell_frames()
+
+    def receive_descriptors(self) -> None:
+        """Read all that has arrived, and hand over its descriptors now; frames of other kinds follow later."""
+        for _ in range(MOST_READS):
+            if not self._read():
+                break
+        if self._frames:
+            self._loop.call_soon(self._tell_frames)
+
+    def _tell_frames(self) -> None:
+        frames, self._frames = self._frames, []
+        if frames:
+            self._on_frames(frames)
+
+    def _read(self) -> bool:
+        """Read once; return whether there may be more. Raises ``WireError``."""
+        sock = self._sock
+        if sock is None:
+            return False
+        try:
+            data, descriptors, flags = receive(sock, 1)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            data, descriptors, flags = b"", [], 0
+        if not data:
+            self._loop.remove_reader(sock.fileno())  # the end of the data channel tells what it means
+            return False
+        self._descriptors += descriptors
+        if flags & socket.MSG_CTRUNC:
+            self._lost += 1
+        for frame in self._splitter.feed(data):
+            if frame[0] != DESCRIPTOR:
+                self._frames.append(frame)
+            elif self._descriptors:
+                self._on_descriptor(frame[1], self._descriptors.popleft())
+            elif self._lost:
+                self._lost -= 1
+                self._on_descriptor(frame[1], -1)
+            else:
+                raise WireError("a descriptor was announced and none came")
+        if len(self._descriptors) + self._lost > 1:
+            raise WireError("descriptors that were not announced")
+        return True
+
+    # Frames go out.
+
+    def send(self, frame: bytes) -> None:
+        out = self._out
+        if not out:
+            self._loop.call_soon(self._flush)
+        out.append(frame)
+
+    def _flush(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        out, self._out = self._out, []
+        if self._unsent:
+            self._unsent += b"".join(out)
+        elif out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            self._unsent = self._send(sock, data)
+            if self._unsent:
+                self._loop.add_writer(sock.fileno(), self._on_writable)
+
+    def _on_writable(self) -> None:
+        sock = self._sock
+        assert sock is not None
+        self._unsent = self._send(sock, self._unsent)
+        if not self._unsent:
+            self._loop.remove_writer(sock.fileno())
+
+    def _send(self, sock: socket.socket, data: bytes) -> bytes:
+        """Send what the socket takes; return the rest."""
+        try:
+            return data[sock.send(data) :]
+        except (BlockingIOError, InterruptedError):
+            return data
+        except OSError:
+            return b""  # the worker has gone, and nobody reads it
+
+    def close(self) -> None:
+        """Close the socket and what has come over it and was not handed on. May be called twice."""
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+        self._out.clear()
+        self._frames.clear()
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            self._loop.remove_reader(sock.fileno())
+            self._loop.remove_writer(sock.fileno())
+            sock.close()
+
+
 class WorkerLink:
     """Both channels and the scoreboard of one worker; the ``Channel`` that its ``Worker`` sends through."""
 
@@ -89,14 +247,15 @@ class WorkerLink:
         self._worker: Worker | None = None
         self._death = ""
         self._data = _Channel(loop, self._on_frames, self._on_data_end)
-        self._control = _Channel(loop, self._on_frames, self._on_control_end)
+        self._control = _Control(loop, self._on_frames, self._on_descriptor, self._on_control_end)
         self.send_data = self._data.send
         self.send_control = self._control.send
+        self.receive_descriptors = self._control.receive_descriptors
 
     async def connect(self, worker: Worker, data: socket.socket, control: socket.socket) -> None:
         """Take the sockets over and begin to listen."""
         self._worker = worker
-        await self._loop.create_unix_connection(lambda: self._control, sock=control)
+        self._control.open(control)
         await self._loop.create_unix_connection(lambda: self._data, sock=data)
 
     def died(self, how: str) -> None:
@@ -125,6 +284,13 @@ class WorkerLink:
             # Our own bug: a transport would close this channel and leave a worker that nobody uses and nobody replaces.
             self._pool.break_off(worker, f"internal error\n{traceback.format_exc()}")
 
+    def _on_descriptor(self, stream: int, fd: int) -> None:
+        worker = self._worker
+        if worker is not None:
+            self._pool.descriptor_received(worker, stream, fd)
+        elif fd >= 0:
+            os.close(fd)
+
     def _on_data_end(self, why: str) -> None:
         worker = self._worker
         if worker is None:
@@ -136,7 +302,7 @@ class WorkerLink:
             self._bury()
 
     def _on_control_end(self, why: str) -> None:
-        if why and self._worker is not None:
+        if self._worker is not None:
             self._pool.break_off(self._worker, why)
 
     def close(self) -> None:

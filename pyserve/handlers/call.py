@@ -1,8 +1,9 @@
 """Step 5 of the request path: one application call, from the exchange's side to a worker's stream and back.
 
-I/O: none but spool files. WSGI bodies are gathered before a worker is taken and answers are taken over as fast as the
-application makes them, so a slow client never holds a worker (D16). ASGI streams both ways by credit, but for small
-bodies and what fits into ``ASGI_SPOOL_BYTES`` of an answer.
+I/O: none but spool files and files of applications. WSGI bodies are gathered before a worker is taken and answers are
+taken over as fast as the application makes them, so a slow client never holds a worker (D16). ASGI streams both ways by
+credit, but for small bodies and what fits into ``ASGI_SPOOL_BYTES`` of an answer. A file that an application hands over
+is taken over at once.
 Invariant: at most one worker runs a call, and a call that may have started is never started again, except an
 idempotent one without a body (once).
 
@@ -11,11 +12,12 @@ HOT: ``answer`` with COMPLETE is nearly every call (benchmarks/hello_wsgi.py).
 
 from __future__ import annotations
 
+import os
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyserve.handlers.interface import Exchange
-from pyserve.handlers.spool import Spool
+from pyserve.handlers.spool import AnswerSpool, Spool
 from pyserve.http.response import is_clean_block, known_clean_blocks
 from pyserve.wire import frames
 from pyserve.wire.codec import COMPLETE, EXPECTS, HAS_BODY, pack_head, request_frame, unpack_answer
@@ -79,7 +81,7 @@ class AppCall:
         self._body_is_whole = False
         self._send_window: SendWindow | None = None
         self._receive_window: ReceiveWindow | None = None
-        self._spool: Spool | None = None
+        self._spool: AnswerSpool | None = None
         self._answer_is_whole = False
         self._uncredited = 0
         self._replayable: list[bytes] | None = None
@@ -248,11 +250,7 @@ class AppCall:
             exchange.send_data(data)
             self._return_credit(len(data))
         else:
-            spool = self._spool
-            if spool is None:
-                # Nothing in memory: the connection has its share there already, and slow clients are many.
-                spool = self._spool = Spool(self._pool.spool_dir, 0)
-                exchange.at_end(spool.close)
+            spool = self._keep_answer()
             # LIMIT: at most one window beyond the bound; then credit stops until the client has taken all.
             is_within = spool.file_bytes < self._most_spooled
             try:
@@ -264,6 +262,53 @@ class AppCall:
                 self._return_credit(len(data))
             else:
                 self._uncredited += len(data)
+
+    def _keep_answer(self) -> AnswerSpool:
+        """Return where the answer waits for the client, made at first need."""
+        spool = self._spool
+        if spool is None:
+            spool = self._spool = AnswerSpool(self._pool.spool_dir)
+            self.exchange.at_end(spool.close)
+        return spool
+
+    def descriptor(self, fd: int) -> None:
+        """Take over the descriptor of a file that the worker hands over, -1 = it was lost. Raises ``WireError``."""
+        spool = self._spool
+        if not self.exchange.over and (spool is None or spool.descriptors < frames.FILES_AT_ONCE):
+            self._keep_answer().arrive(fd)
+            return
+        if fd >= 0:
+            os.close(fd)
+        if not self.exchange.over:
+            raise frames.WireError("more files than credit")
+
+    def file(self, payload: bytes, is_last: bool) -> None:
+        """Take a piece of the answer's body that is in a file. Raises ``WireError``."""
+        offset, count = frames.unpack_file(payload)
+        window = self._receive_window
+        if window is None:
+            window = self._receive_window = ReceiveWindow()
+        window.received(frames.FILE_COST)
+        exchange = self.exchange
+        if exchange.over:
+            self._return_credit(frames.FILE_COST)
+            return
+        worker = self.worker
+        if (self._spool is None or not self._spool.has_arrived) and worker is not None:
+            # It was sent before this frame, on the other channel: there it is, if it was not read yet.
+            worker.channel.receive_descriptors()
+        if is_last:
+            self.worker = None  # it wants no credit and no news of this stream any more
+        spool = self._spool
+        if spool is None or not spool.has_arrived:
+            raise frames.WireError("a file without its descriptor")
+        wrong = spool.append_file(offset, count)
+        if wrong:
+            exchange.fail(503, f"the file that is its answer can't be sent: {wrong}")
+            if not is_last:
+                self.client_gone()
+        elif exchange.is_writable:
+            self._send_waiting(spool)
 
     @property
     def _most_spooled(self) -> int:
@@ -283,14 +328,8 @@ class AppCall:
         exchange = self.exchange
         spool = self._spool
         if spool is not None:
-            while len(spool) and exchange.is_writable and not exchange.over:
-                data = spool.take_memory()
-                if data:
-                    exchange.send_data(data)
-                    continue
-                piece = spool.take_file(_FILE_PIECE)
-                if piece is not None:
-                    exchange.send_file(*piece)
+            if exchange.is_writable:
+                self._send_waiting(spool)
             if exchange.over or len(spool) or not exchange.is_writable:
                 return
             spool.rewind()
@@ -300,6 +339,18 @@ class AppCall:
             self._return_credit(count)
         if self._answer_is_whole and not exchange.over:
             exchange.finish()
+
+    def _send_waiting(self, spool: AnswerSpool) -> None:
+        """Send what waits, as far as the client takes it; whatever was sent before has gone."""
+        exchange = self.exchange
+        while not exchange.over and exchange.is_writable:
+            closed = spool.close_given()
+            if closed:
+                self._return_credit(closed * frames.FILE_COST)
+            piece = spool.take_file(_FILE_PIECE)
+            if piece is None:
+                return
+            exchange.send_file(*piece)
 
     def _return_credit(self, count: int) -> None:
         assert self._receive_window is not None
@@ -343,6 +394,9 @@ class AppCall:
 
     def take_back(self) -> None:
         """Undo ``start``."""
+        if self._spool is not None:
+            self._spool.close()  # a descriptor that came before the answer that never will
+            self._spool = None
         self.worker = None
         self._send_window = None
         if self._body is not None and not self._body_is_whole:

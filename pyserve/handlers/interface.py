@@ -83,8 +83,8 @@ class Exchange(Protocol):
 
     def send_data(self, data: bytes) -> None: ...  # bytes beyond `length` are cut
     def send_file(self, fd: int, offset: int, count: int) -> None:
-        """Send a piece of a file behind what was sent before; the fd stays the caller's, open until the exchange is
-        over."""
+        """Send a piece of a file behind what was sent before; the fd stays the caller's, open until it has gone
+        (``is_writable``) or the exchange is over."""
 
     def send_lent(
         self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0

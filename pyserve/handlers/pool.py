@@ -1,15 +1,16 @@
 """Step 5 of the request path: an application's workers as one front sees them, and the queue in front of them (D11).
 
-I/O: none; frames go out through each worker's channel. Invariants: the queue is first come, first served, bounded in
-number and time; a worker gets only what it can run, a little more while the application is fast; what a worker gave
-back or never began goes to the head of the queue; a worker that breaks the rules of the wire is reported and never
-talked to again.
+I/O: none but closing a descriptor; frames go out through each worker's channel. Invariants: the queue is first come,
+first served, bounded in number and time; a worker gets only what it can run, a little more while the application is
+fast; what a worker gave back or never began goes to the head of the queue; a worker that breaks the rules of the wire
+is reported and never talked to again.
 
 HOT: submit, frames_received (benchmarks/hello_wsgi.py).
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -38,6 +39,9 @@ RETRY_AFTER = b"retry-after: 1\r\n"
 class Channel(Protocol):
     def send_data(self, frame: bytes) -> None: ...
     def send_control(self, frame: bytes) -> None: ...
+    def receive_descriptors(self) -> None:
+        """Take what has arrived of ``descriptor_received``, now. Raises ``WireError``."""
+
     def close(self) -> None: ...
 
 
@@ -303,6 +307,14 @@ class Pool:
                     del streams[stream]
                     call.end_of_answer()
                     ended += 1
+                elif kind in (frames.FILE, frames.FILE_LAST) and call.has_answer:
+                    call.file(payload, kind == frames.FILE_LAST)
+                    if kind == frames.FILE_LAST:
+                        del streams[stream]
+                        call.end_of_answer()
+                        ended += 1
+                    else:
+                        call.deadline = monotonic() + self._timeout_s
                 elif kind == frames.CREDIT_BODY:
                     call.credit(frames.number(payload))
                 elif kind == frames.WANT_BODY:
@@ -339,6 +351,14 @@ class Pool:
             if self._is_shared and ended:
                 self._give_way(monotonic())
             self.pump()
+
+    def descriptor_received(self, worker: Worker, stream: int, fd: int) -> None:
+        """Take over the descriptor of a file that an answer hands over, -1 = it was lost. Raises ``WireError``."""
+        call = worker.streams.get(stream)
+        if call is not None:
+            call.descriptor(fd)
+        elif fd >= 0:
+            os.close(fd)  # its stream has failed meanwhile
 
     def _measure(self, worker: Worker, now: float) -> None:
         """Learn how fast the application is from what a worker says of its work."""

@@ -112,7 +112,7 @@ class MessageChannel:
         messages: list[Message] = []
         while not self.is_ended:
             try:
-                data, descriptors, flags = _receive(self._sock)
+                data, descriptors, flags = receive(self._sock)
             except (BlockingIOError, InterruptedError):
                 break
             except (ConnectionResetError, BrokenPipeError):
@@ -151,9 +151,12 @@ class MessageChannel:
         self._sock.close()
 
 
-def _receive(sock: socket.socket) -> tuple[bytes, list[int], int]:
-    """``socket.recv_fds``, but with descriptors that are close-on-exec from the first moment."""
-    room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
+def receive(sock: socket.socket, most_descriptors: int = _MOST_DESCRIPTORS) -> tuple[bytes, list[int], int]:
+    """``socket.recv_fds``, but with descriptors that are close-on-exec from the first moment.
+
+    ``MSG_CTRUNC`` in the flags: some were lost, because there were more of them or this process has no room.
+    """
+    room = socket.CMSG_SPACE(most_descriptors * 4)
     data, ancillary, flags, _address = sock.recvmsg(_READ_BYTES, room, _CLOEXEC)
     received = array("i")
     for level, kind, block in ancillary:

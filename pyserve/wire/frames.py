@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-VERSION = 1
+VERSION = 2
 """Said by the worker in HELLO; a front that knows another version refuses it."""
 
 HEADER = struct.Struct("<IBI")
@@ -20,6 +20,10 @@ MAX_HEAD_PAYLOAD = 256 * 1024
 """Request and answer heads may be longer than a body frame: a head of max_head bytes must always fit."""
 WINDOW = 256 * 1024
 """Body bytes of one stream and direction that may be under way without credit."""
+FILE_COST = WINDOW // 2
+"""What a file costs of that credit, however long it is: it comes back when the front has closed the file."""
+FILES_AT_ONCE = WINDOW // FILE_COST
+"""So many descriptors of one stream may be under way or open in the front."""
 
 # Front to worker, on the data channel.
 REQUEST = 1  # flags u8, peer_length u16, peer blob, head blob (see codec)
@@ -36,6 +40,8 @@ CREDIT_BODY = 21  # u32: that many bytes of the request body were taken by the a
 BUSY = 22  # not started, take it back: the worker runs as much as it may
 WANT_BODY = 23  # the application asked for the body for the first time (only where EXPECTS was set)
 LOG = 24  # level u8, text UTF-8: a line for the error log
+FILE = 25  # offset u64, count u64: bytes of the answer's body that are in a file, whose DESCRIPTOR was sent before
+FILE_LAST = 26  # the same, and the stream is over
 
 # Front to worker, on the control channel.
 CREDIT = 32  # u32: that many bytes of the answer were taken by the front
@@ -45,6 +51,7 @@ RECALL = 34  # give it back if it has not started
 
 # Worker to front, on the control channel.
 RECALLED = 48  # it had not started and never will
+DESCRIPTOR = 49  # with one descriptor beside it (SCM_RIGHTS): the file of the stream's next FILE or FILE_LAST
 
 WSGI = 1
 ASGI = 2
@@ -102,6 +109,26 @@ def number(payload: bytes) -> int:
     if len(payload) != 4:
         raise WireError(f"a credit of {len(payload)} bytes")
     return int.from_bytes(payload, "little")
+
+
+_FILE_FRAME = struct.Struct("<IBIQQ")
+_FILE = struct.Struct("<QQ")
+_MOST_OFFSET = (1 << 63) - 1  # off_t
+
+
+def file_frame(kind: int, stream: int, offset: int, count: int) -> bytes:
+    """Return a FILE or FILE_LAST frame."""
+    return _FILE_FRAME.pack(16, kind, stream, offset, count)
+
+
+def unpack_file(payload: bytes) -> tuple[int, int]:
+    """Return ``(offset, count)`` of a FILE or FILE_LAST payload; raise ``WireError`` if no file has such bytes."""
+    if len(payload) != 16:
+        raise WireError(f"a file frame of {len(payload)} bytes")
+    offset, count = _FILE.unpack(payload)
+    if offset + count > _MOST_OFFSET:
+        raise WireError(f"{count} bytes of a file from {offset}")
+    return offset, count
 
 
 def is_after(stream: int, other: int) -> bool:

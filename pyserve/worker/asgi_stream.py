@@ -1,8 +1,10 @@
-"""Step 5: one ASGI call, ``receive`` and ``send`` of an HTTP scope (ASGI HTTP spec 2.4).
+"""Step 5: one ASGI call, ``receive`` and ``send`` of an HTTP scope (ASGI HTTP spec 2.4, and the extensions
+Path Send and Zero Copy Send).
 
-I/O: none of its own; frames go to the runner's turn. Protects: exactly one end frame per stream, never a byte beyond
-the credit or the announced length, messages in the right order only. After the client left ``send`` takes the last
-piece of a body in silence and raises ``ClientGone`` for any other (spec 2.4: an OSError), so that a stream ends.
+I/O: none of its own but the files that are sent so; frames go to the runner's turn. Protects: exactly one end frame per
+stream, never a byte beyond the credit or the announced length, messages in the right order only. After the client left
+``send`` takes the last piece of a body in silence and raises ``ClientGone`` for any other (spec 2.4: an OSError), so
+that a stream ends.
 
 HOT: benchmarks/hello_asgi.py. The head is held until the first body message: a small whole answer is one frame.
 """
@@ -10,6 +12,7 @@ HOT: benchmarks/hello_asgi.py. The head is held until the first body message: a 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +22,18 @@ from ..wire.frames import (
     DATA,
     DATA_LAST,
     FAILED,
+    FILE,
+    FILE_COST,
+    FILE_LAST,
     MAX_PAYLOAD,
     WANT_BODY,
     WINDOW,
+    file_frame,
     frame,
     number_frame,
 )
 from .channel import Channel, Stream
+from .files import LEAST_BYTES, open_path, piece_of, read_piece
 from .heads import byte_head
 from .loader import text_of
 from .wsgi import ClientGone, log_frame, text_payload, too_long, too_short
@@ -169,7 +177,8 @@ class AsgiStream(Stream):
             self._response = _HELD
             return
         if kind != "http.response.body":
-            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+            await self._send_special(kind, message)
+            return
         if response == _COMPLETE:
             raise RuntimeError("the answer was already completed")
         if response == _NOTHING:
@@ -218,6 +227,101 @@ class AsgiStream(Stream):
         if self._is_bodyless:
             body = b""
         await self._send_data(body, True)
+
+    async def _send_special(self, kind: str, message: dict[str, Any]) -> None:
+        """A message of an extension. What its file is asked for raises before anything is sent."""
+        if kind not in ("http.response.pathsend", "http.response.zerocopysend"):
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+        if self._response == _COMPLETE:
+            raise RuntimeError("the answer was already completed")
+        if self._response == _NOTHING:
+            raise RuntimeError(f"{kind} before http.response.start")
+        if kind == "http.response.zerocopysend":
+            fd, offset, count = piece_of(message["file"], message.get("offset"), message.get("count"))
+            await self._send_file(fd, offset, count, not message.get("more_body", False))
+            return
+        if self._response == _SENT:
+            raise RuntimeError("http.response.pathsend can't be mixed with other pieces of the body")
+        # LIMIT: blocks while the file system does, as the applications of most frameworks do themselves.
+        fd, count = open_path(message["path"])
+        try:
+            await self._send_file(fd, 0, count, True)
+        finally:
+            os.close(fd)
+
+    async def _send_file(self, fd: int, offset: int, count: int, is_last: bool) -> None:
+        """Send a piece of a regular file as a piece of the body. The descriptor stays the caller's."""
+        if count < LEAST_BYTES and not self._is_bodyless:
+            body = read_piece(fd, offset, count) if count else b""
+            await self.send({"type": "http.response.body", "body": body, "more_body": not is_last})
+            return
+        if self.is_gone:
+            if not is_last:
+                await asyncio.sleep(0)
+                raise ClientGone("the client has gone")
+            self._end(frame(FAILED, self.number))
+            return
+        if self._response == _HELD:
+            if is_last and self._content_length < 0 and self._status != 304:
+                self._content_length = count
+            if is_last and self._is_bodyless:
+                length = -1 if self._status == 204 else self._content_length
+                self._end(answer_frame(self.number, self._status, self._flags | COMPLETE, length, self._block))
+                return
+            if is_last and self._content_length > count:
+                raise too_short(self._content_length, self._content_length - count)
+            self._send_head(b"")
+        if self._is_bodyless:
+            if is_last:
+                self._end(frame(DATA_LAST, self.number))
+            else:
+                await asyncio.sleep(0)
+            return
+        while self.available < FILE_COST:
+            await self._wait()
+            if self._is_ended(is_last):
+                return
+        is_short = False
+        if self._content_length >= 0:
+            if count > self._remaining:
+                count = self._remaining
+                self._cut()
+            is_short = is_last and count < self._remaining
+        if count < LEAST_BYTES or not self.channel.pass_file(self.number, fd):
+            await self._send_read(fd, offset, count, is_last)
+            return
+        self.available -= FILE_COST
+        self._remaining -= count
+        if is_last and not is_short:
+            self._end(file_frame(FILE_LAST, self.number, offset, count))
+            return
+        self._runner.post(self.channel, file_frame(FILE, self.number, offset, count))
+        if is_short:
+            raise too_short(self._content_length, self._remaining)
+
+    async def _send_read(self, fd: int, offset: int, count: int, is_last: bool) -> None:
+        """Send a piece of a file as bytes, because its descriptor can't be passed now."""
+        while True:
+            size = min(count, WINDOW)
+            data = await self._runner.loop.run_in_executor(None, read_piece, fd, offset, size)
+            if self._is_ended(is_last):
+                return
+            offset += size
+            count -= size
+            await self._send_data(data, is_last and not count)
+            if not count:
+                return
+
+    def _is_ended(self, is_last: bool) -> bool:
+        """After a wait: does nobody take any more of this answer? Raises where that is to be told."""
+        if self._response == _COMPLETE:
+            raise RuntimeError("another task completed the answer meanwhile")
+        if not self.is_gone:
+            return False
+        if not is_last:
+            raise ClientGone("the client has gone")
+        self._end(frame(FAILED, self.number))
+        return True
 
     def _send_head(self, body: bytes) -> bytes:
         """Send the head with as much of ``body`` as the frame takes; return the rest."""
@@ -269,12 +373,7 @@ class AsgiStream(Stream):
                 return
             while self.available <= 0:
                 await self._wait()
-                if self._response == _COMPLETE:
-                    raise RuntimeError("another task completed the answer meanwhile")
-                if self.is_gone:
-                    if not is_last:
-                        raise ClientGone("the client has gone")
-                    self._end(frame(FAILED, self.number))
+                if self._is_ended(is_last):
                     return
 
     def _cut(self) -> None:

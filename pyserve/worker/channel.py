@@ -2,7 +2,7 @@
 
 I/O: blocking sends on the data socket. Frames are appended to ``out`` by whoever has one and written by whoever
 flushes first: one lock holder writes what all others appended meanwhile, so that no thread ever waits to send a small
-answer.
+answer. Descriptors go out on the control socket, which the watcher reads and also writes: under a lock.
 
 Also here: the desk, which knows of each stream whether it waits, runs or was recalled. Its one lock makes "has it
 started?" exact (wire/README.md). It never touches a socket.
@@ -11,10 +11,11 @@ started?" exact (wire/README.md). It never touches a socket.
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from typing import Any
 
-from ..wire.frames import WINDOW, Splitter, is_after
+from ..wire.frames import DESCRIPTOR, WINDOW, Splitter, frame, is_after
 from ..wire.scoreboard import Scoreboard
 
 WAITING, STARTED, RECALLED = range(3)
@@ -40,6 +41,8 @@ class Channel:
 
     __slots__ = (
         "control",
+        "control_lock",
+        "control_out",
         "data",
         "front",
         "gone_early",
@@ -63,6 +66,8 @@ class Channel:
         self.gone_early: set[int] = set()  # disconnected before their REQUEST was read
         self.out: list[bytes | memoryview] = []
         self.send_lock = threading.Lock()
+        self.control_lock = threading.Lock()  # whoever writes to the control socket, or closes it
+        self.control_out = bytearray()  # what of the watcher's frames the socket had no room for
         self.is_dead = False
 
     def flush(self) -> None:
@@ -87,6 +92,23 @@ class Channel:
                 out.clear()
             finally:
                 self.send_lock.release()
+
+    def pass_file(self, number: int, fd: int) -> bool:
+        """Pass a duplicate of a descriptor to the front, before the frame that says which bytes of it are meant.
+
+        Returns False where it can't be done now (no room, too many on their way, the front has died): the caller sends
+        the bytes themselves then. Never blocks.
+        """
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))]
+        with self.control_lock:
+            if self.control_out:
+                return False
+            try:
+                # SAFETY: so few bytes are taken whole or not at all.
+                self.control.sendmsg([frame(DESCRIPTOR, number)], beside, socket.MSG_DONTWAIT)
+            except OSError:
+                return False
+        return True
 
 
 class Desk:

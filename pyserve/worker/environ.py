@@ -14,31 +14,12 @@ from __future__ import annotations
 import marshal
 from typing import Any, TextIO
 
+from .files import FileWrapper
+
 _MAX_HEADS = 256
 _MAX_HEAD_BYTES = 2048
 _MAX_PEERS = 1024
 _MAX_NAMES = 512
-
-
-class FileWrapper:
-    """``wsgi.file_wrapper``: an open file as blocks of 64 KiB, whatever smaller size was asked for (a frame's worth
-    each).
-    """
-
-    def __init__(self, file: Any, block_bytes: int = 65536) -> None:
-        self.file = file
-        self._block_bytes = max(block_bytes, 65536)
-        if hasattr(file, "close"):
-            self.close = file.close
-
-    def __iter__(self) -> FileWrapper:
-        return self
-
-    def __next__(self) -> bytes:
-        data: bytes = self.file.read(self._block_bytes)
-        if data:
-            return data
-        raise StopIteration
 
 
 class Environs:

@@ -1,7 +1,7 @@
 """Step 5: the ASGI HTTP scope of a request (ASGI 3.0, HTTP spec 2.4).
 
 Pure, with bounded memos: the peer blob is the same for a connection and the head blob for equal heads. Each scope is
-the application's own, with its own ``headers`` list and ``state``.
+the application's own, with its own ``headers`` list, ``state`` and ``extensions``.
 
 HOT: benchmarks/hello_asgi.py.
 """
@@ -15,6 +15,7 @@ _MAX_HEADS = 256
 _MAX_HEAD_BYTES = 2048
 _MAX_PEERS = 1024
 
+_EXTENSIONS: dict[str, dict[str, Any]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
 ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -47,6 +48,7 @@ class Scopes:
         scope["client"], scope["server"], scope["scheme"] = peer
         scope["headers"] = list(scope["headers"])
         scope["state"] = self._state.copy()
+        scope["extensions"] = _EXTENSIONS.copy()
         return scope
 
 

@@ -54,7 +54,7 @@ class Watcher:
         self._give_up = give_up
         self._deadline: float | None = None
         self._messages = messages.MessageSplitter()
-        self._controls: dict[int, tuple[Channel, Splitter, bytearray]] = {}
+        self._controls: dict[int, tuple[Channel, Splitter]] = {}
         self._poll = select.poll()
         self._master_pidfd = -1
         self._wake_r, self._wake_w = os.pipe()
@@ -81,15 +81,16 @@ class Watcher:
         self._is_stopping = True
         os.write(self._wake_w, b"\0")
         self._thread.join()
-        for channel, _, _ in self._controls.values():
-            channel.control.close()
+        for channel, _ in self._controls.values():
+            with channel.control_lock:
+                channel.control.close()
         for fd in (self._wake_r, self._wake_w, self._master_pidfd):
             if fd >= 0:
                 os.close(fd)
 
     def sockets(self) -> list[socket.socket]:
         """What a forked grandchild must close."""
-        own = [channel.control for channel, _, _ in list(self._controls.values())]
+        own = [channel.control for channel, _ in list(self._controls.values())]
         return own if self._master is None else [self._master, *own]
 
     def _watch_master_process(self, master: socket.socket) -> None:
@@ -138,12 +139,12 @@ class Watcher:
     def _watch(self, channel: Channel) -> None:
         channel.control.setblocking(False)
         fd = channel.control.fileno()
-        self._controls[fd] = (channel, Splitter(), bytearray())
+        self._controls[fd] = (channel, Splitter())
         self._poll.register(fd, select.POLLIN)
 
     # -- one front's control channel
 
-    def _read_control(self, fd: int, event: int, channel: Channel, splitter: Splitter, unsent: bytearray) -> None:
+    def _read_control(self, fd: int, event: int, channel: Channel, splitter: Splitter) -> None:
         data = b""
         try:
             if event & ~select.POLLOUT:
@@ -151,19 +152,20 @@ class Watcher:
                 if not data:
                     raise ConnectionResetError("the front closed its control channel")
             has_recalled = False
+            recalled = b""
             for kind, stream, payload in splitter.feed(data):
                 if kind == RECALL:
                     has_recalled = True
                     if self._runner.recall(channel, stream):
-                        unsent += frame(RECALLED, stream)
+                        recalled += frame(RECALLED, stream)
                 elif kind == CREDIT:
                     self._runner.give_credit(channel, stream, number(payload))
                 elif kind == DISCONNECT:
                     self._runner.client_gone(channel, stream)
                 elif kind == HALF_CLOSED:
                     self._runner.client_half_closed(channel, stream)
-            if unsent:
-                self._send(fd, channel, unsent)
+            if recalled or channel.control_out:
+                self._send(fd, channel, recalled)
             if has_recalled:
                 self._runner.hurry(channel)
         except BlockingIOError:
@@ -171,15 +173,19 @@ class Watcher:
         except (OSError, WireError):
             del self._controls[fd]
             self._poll.unregister(fd)
-            channel.control.close()
+            with channel.control_lock:
+                channel.control.close()
             self._runner.front_gone(channel)
 
-    def _send(self, fd: int, channel: Channel, unsent: bytearray) -> None:
-        try:
-            sent = channel.control.send(unsent)
-            del unsent[:sent]
-        except BlockingIOError:
-            pass
+    def _send(self, fd: int, channel: Channel, data: bytes) -> None:
+        unsent = channel.control_out
+        with channel.control_lock:
+            unsent += data
+            try:
+                sent = channel.control.send(unsent)
+                del unsent[:sent]
+            except BlockingIOError:
+                pass
         self._poll.modify(fd, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
 
     # -- the master

@@ -28,6 +28,12 @@ class FakeChannel:
     def send_control(self, frame: bytes) -> None:
         self.control += frames.Splitter().feed(frame)
 
+    def receive_descriptors(self) -> None:
+        self.on_receive()
+
+    def on_receive(self) -> None:
+        """What is in the control channel: a test puts something in."""
+
     def close(self) -> None:
         self.is_closed = True
 
