@@ -291,7 +291,8 @@ class AppCall:
         window.received(frames.FILE_COST)
         exchange = self.exchange
         if exchange.over:
-            self._return_credit(frames.FILE_COST)
+            if not is_last:
+                self._return_credit(frames.FILE_COST)
             return
         worker = self.worker
         if (self._spool is None or not self._spool.has_arrived) and worker is not None:

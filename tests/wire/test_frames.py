@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserve.wire import frames
-from pyserve.wire.frames import HEADER_BYTES, MAX_HEAD_PAYLOAD, MAX_PAYLOAD, Splitter, WireError, frame, is_after
+from pyserve.wire.frames import (
+    HEADER_BYTES,
+    MAX_HEAD_PAYLOAD,
+    MAX_PAYLOAD,
+    WINDOW,
+    Splitter,
+    WireError,
+    frame,
+    is_after,
+)
 
 SEQUENCE = [
     (frames.REQUEST, 1, b"head"),
@@ -80,3 +89,24 @@ def test_numbers_are_u32_and_nothing_else() -> None:
 )
 def test_stream_numbers_are_compared_in_serial_order(stream: int, other: int, expected: bool) -> None:
     assert is_after(stream, other) is expected
+
+
+def test_a_file_frame_is_these_bytes() -> None:
+    """Golden: whoever changes them changes ``VERSION`` too."""
+    data = frames.file_frame(frames.FILE_LAST, 7, 1 << 33, 200_000)
+    assert (frames.VERSION, data.hex()) == (2, "100000001a070000000000000002000000400d030000000000")
+    [(kind, stream, payload)] = Splitter().feed(data)
+    assert (kind, stream, frames.unpack_file(payload)) == (frames.FILE_LAST, 7, (1 << 33, 200_000))
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\0" * 15, b"\0" * 17, frames.file_frame(frames.FILE, 1, (1 << 63) - 1, 1)[HEADER_BYTES:]]
+)
+def test_bytes_that_no_file_has_are_refused(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        frames.unpack_file(payload)
+
+
+def test_a_file_can_always_be_paid_for_when_everything_was_taken() -> None:
+    """Credit comes back in halves of a window: less than a half may be missing for good."""
+    assert WINDOW - (WINDOW // 2 - 1) >= frames.FILE_COST

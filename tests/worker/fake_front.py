@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import mmap
+import os
 import socket
 import threading
 from collections import deque
@@ -33,6 +34,8 @@ class Answer(NamedTuple):
     body: bytes
     frames: int
     """How many frames it took."""
+    files: tuple[tuple[int, int], ...] = ()
+    """Offset and count of each piece that came as a descriptor; ``body`` has its bytes all the same."""
 
     def field(self, name: str) -> str | None:
         return dict(self.fields).get(name)
@@ -47,6 +50,8 @@ class FakeFront:
         self.page = Scoreboard(memoryview(mmap.mmap(-1, PAGE_BYTES)))
         self._splitter = frames.Splitter()
         self._control_splitter = frames.Splitter()
+        self._control: deque[tuple[int, int]] = deque()
+        self._descriptors: deque[tuple[int, int]] = deque()
         self._frames: deque[tuple[int, int, bytes]] = deque()
         self._last = 0
         self.log: list[str] = []
@@ -55,6 +60,8 @@ class FakeFront:
     def close(self) -> None:
         for end in (self.data, self.control, self.worker_data, self.worker_control):
             end.close()
+        while self._descriptors:
+            os.close(self._descriptors.popleft()[1])
 
     # -- to the worker
 
@@ -111,9 +118,30 @@ class FakeFront:
         return self._frames.popleft()
 
     def next_control(self) -> tuple[int, int]:
+        while not self._control:
+            self._receive_control()
+        return self._control.popleft()
+
+    def next_descriptor(self, number: int) -> int:
+        """Return the first descriptor that came for a stream; the caller closes it."""
         while True:
-            for kind, number, _ in self._control_splitter.feed(self.control.recv(4096)):
-                return kind, number
+            for at, (stream, fd) in enumerate(self._descriptors):
+                if stream == number:
+                    del self._descriptors[at]
+                    return fd
+            self._receive_control()
+
+    def _receive_control(self) -> None:
+        data, descriptors, flags, _ = socket.recv_fds(self.control, 4096, 8)
+        assert not flags & socket.MSG_CTRUNC
+        if not data:
+            raise EOFError("the worker closed its control channel")
+        for kind, number, _payload in self._control_splitter.feed(data):
+            if kind == frames.DESCRIPTOR:
+                self._descriptors.append((number, descriptors.pop(0)))
+            else:
+                self._control.append((kind, number))
+        assert not descriptors
 
     def expect_hello(self, interface: int) -> None:
         assert self.next_frame() == (frames.HELLO, 0, bytes((interface, frames.VERSION)))
@@ -123,6 +151,7 @@ class FakeFront:
         head = None
         body = b""
         count = 0
+        files: list[tuple[int, int]] = []
         while True:
             kind, stream, payload = self.next_frame()
             if kind == frames.LOG:
@@ -137,11 +166,22 @@ class FakeFront:
                 body += piece
                 if flags & 1:
                     return Answer(*head, body, count)
+            elif kind in (frames.FILE, frames.FILE_LAST):
+                assert head is not None
+                offset, size = frames.unpack_file(payload)
+                files.append((offset, size))
+                fd = self.next_descriptor(number)
+                body += os.pread(fd, size, offset)
+                os.close(fd)
+                if kind == frames.FILE_LAST:
+                    return Answer(*head, body, count, tuple(files))
+                if credit:
+                    self.tell(frames.CREDIT, number, frames.FILE_COST)
             elif kind in (frames.DATA, frames.DATA_LAST):
                 assert head is not None
                 body += payload
                 if kind == frames.DATA_LAST:
-                    return Answer(*head, body, count)
+                    return Answer(*head, body, count, tuple(files))
                 if credit:
                     self.tell(frames.CREDIT, number, len(payload))
             elif kind == frames.FAILED:
