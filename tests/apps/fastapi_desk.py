@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+import os
 import sys
 from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import BackgroundTasks, FastAPI, File
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 
 done = []
 state = {}
@@ -43,6 +44,11 @@ async def home():
 @app.get("/items/{number}")
 async def item(number: int, q: str = ""):
     return {"number": number, "q": q}
+
+
+@app.get("/download")
+async def download():
+    return FileResponse(os.environ["DOWNLOAD"])
 
 
 @app.get("/stream")

@@ -1,9 +1,10 @@
 """A Flask application with sessions and file uploads."""
 
 import hashlib
+import os
 import sys
 
-from flask import Flask, redirect, request, session
+from flask import Flask, redirect, request, send_file, session
 
 app = Flask(__name__)
 app.secret_key = "only for this test"
@@ -25,6 +26,11 @@ def upload():
     file = request.files["file"]
     data = file.read()
     return {"name": file.filename, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+@app.get("/download")
+def download():
+    return send_file(os.environ["DOWNLOAD"], mimetype="application/octet-stream")
 
 
 @app.get("/stream")

@@ -254,3 +254,25 @@ def test_uvloop_may_be_the_callers_loop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+async def test_a_live_application_hands_files_over(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(3_000_000))
+
+    def with_wrapper(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](open(path, "rb"))
+
+    async def with_path(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", "no lifespan here"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.pathsend", "path": str(path)})
+
+    app: Any = with_wrapper if kind == "wsgi" else with_path
+    async with pyserve.Server(app, listen=ANY_PORT, config=QUIET) as server:
+        for _ in range(3):
+            answer = await get(server)
+            assert (answer.headers["content-length"], answer.content) == ("3000000", path.read_bytes())
+    assert str(path) not in processes.descriptors(os.getpid())

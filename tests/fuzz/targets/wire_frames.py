@@ -8,7 +8,7 @@ from pyserve.wire.frames import HEADER_BYTES, Splitter, WireError, frame
 from tests.fuzz.chance import Chance, pick, repeat, some_bytes
 from tests.fuzz.reading import cuts
 
-KINDS = (*range(1, 4), *range(16, 25), *range(32, 36), 48, 0, 255)
+KINDS = (*range(1, 4), *range(16, 27), *range(32, 36), 48, 49, 0, 255)
 SIZES = (0, 1, 4, 9, 15, 64 * 1024, 64 * 1024 + 1, 320 * 1024, 320 * 1024 + 1, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
 DICTIONARY = (
     *[size.to_bytes(4, "little") for size in SIZES], *[bytes([kind]) for kind in KINDS], b"\xff" * 8, b"\x00" * 8,
@@ -38,7 +38,12 @@ def make_answer(chance: Chance) -> bytes:
 
 def seeds() -> tuple[bytes, ...]:
     answer = frame(frames.ANSWER, 1, pack_answer(200, 1, 2, b"x: y\r\n", b"hi"))
-    return (frame(frames.HELLO, 0, b"\x01\x01") + answer, frame(frames.DATA, 1, b"x" * 50) + frame(frames.DATA_LAST, 1))
+    file = frames.file_frame(frames.FILE_LAST, 1, 4096, 100_000)
+    return (
+        frame(frames.HELLO, 0, b"\x01\x02") + answer,
+        frame(frames.DATA, 1, b"x" * 50) + frame(frames.DATA_LAST, 1),
+        frame(frames.DESCRIPTOR, 1) + file,
+    )
 
 
 def check(data: bytes) -> None:
@@ -73,7 +78,7 @@ def split(pieces: list[bytes]) -> tuple[list[tuple[int, int, bytes]], bool]:
 
 
 def check_payload(payload: bytes) -> None:
-    for read in (frames.number, messages.number, messages.forked, messages.exited):
+    for read in (frames.number, frames.unpack_file, messages.number, messages.forked, messages.exited):
         try:
             read(payload)
         except WireError:

@@ -1,4 +1,12 @@
+import os
+
 from django.contrib import admin
+from django.http import FileResponse
 from django.urls import path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+
+def download(request):
+    return FileResponse(open(os.environ["DOWNLOAD"], "rb"))
+
+
+urlpatterns = [path("admin/", admin.site.urls), path("download", download)]
