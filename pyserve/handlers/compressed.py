@@ -167,6 +167,8 @@ class CompressedExchange:
             assert self._coding is not None
 
             def send(smaller: bytes | None, error: BaseException | None) -> None:
+                if self.over:
+                    return
                 if smaller is None:
                     exchange.modifiers = self.modifiers
                     exchange.fail(500, f"the answer can't be compressed: {error!r}")
