@@ -22,7 +22,7 @@ from pyserve.routing.router import Router
 from pyserve.wire.board import Board
 
 if TYPE_CHECKING:
-    from pyserve.handlers.compressed import Compression
+    from pyserve.handlers.compressed import Compression, Streams
     from pyserve.handlers.file_page import Report
     from pyserve.http.forwarded import TrustedProxies
 
@@ -69,13 +69,21 @@ def build_pools(config: model.Config, front: int, board: Board, timers: Timers, 
     ]
 
 
-def build_compression(modifiers: model.Modifiers, cpu: Threads) -> Compression | None:
-    """Imported only where something is compressed."""
-    if modifiers.compress is None:
-        return None
-    from pyserve.handlers.compressed import Compression
+class _Compressions:
+    """Makes what routes compress with: one for a front, so that the bound on streams is one. Imports only at need."""
 
-    return Compression(modifiers.compress, cpu)
+    def __init__(self, cpu: Threads) -> None:
+        self._cpu = cpu
+        self._streams: Streams | None = None
+
+    def build(self, compress: model.Compress | None) -> Compression | None:
+        if compress is None:
+            return None
+        from pyserve.handlers.compressed import Compression, Streams
+
+        if self._streams is None:
+            self._streams = Streams()
+        return Compression(compress, self._cpu, self._streams)
 
 
 def build_error_pages(
@@ -127,14 +135,15 @@ def build_router(
 ) -> Router[Handler]:
     """``report``: who hears of error pages that can't be had."""
     error_pages = build_error_pages(pools, report)
+    compressions = _Compressions(lanes.cpu)
 
     def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
         modifiers = site.modifiers if route is None else route.modifiers
         match handler:
             case model.Files():
-                return StaticHandler(handler, files, lanes, build_compression(modifiers, lanes.cpu))
+                return StaticHandler(handler, files, lanes, compressions.build(modifiers.compress))
             case model.RunApp(app, mount):
-                return AppHandler(pools[app], mount, build_compression(modifiers, lanes.cpu))
+                return AppHandler(pools[app], mount, compressions.build(modifiers.compress))
             case model.Redirect():
                 return RedirectHandler(handler)
             case model.Respond():

@@ -26,18 +26,32 @@ from pyserve.http.response import has_no_body
 
 INLINE_BYTES = 8 * 1024
 """So much is compressed at once: 31 to 77 µs, no more than a thread costs."""
+MOST_STREAMS = 256
+"""So many answers of a front are compressed piece by piece at once; more go out as they are. Each has an encoder of up
+to 0.9 MiB for as long as its client takes, and whoever wants to use up memory takes long."""
 _MOST_KNOWN = 256
 _MOST_KEY_BYTES = 512
+
+
+class Streams:
+    """How many answers are being compressed piece by piece: one for all routes of a front."""
+
+    __slots__ = ("count", "most")
+
+    def __init__(self, most: int = MOST_STREAMS) -> None:
+        self.count = 0
+        self.most = most
 
 
 class Compression:
     """What a route compresses, with what it remembers of requests and answers: one for all its exchanges."""
 
-    __slots__ = ("_chosen", "_codings", "_known", "configured", "threads")
+    __slots__ = ("_chosen", "_codings", "_known", "configured", "streams", "threads")
 
-    def __init__(self, configured: model.Compress, threads: Threads) -> None:
+    def __init__(self, configured: model.Compress, threads: Threads, streams: Streams) -> None:
         self.configured = configured
         self.threads = threads
+        self.streams = streams
         self._codings = tuple(coding.encode() for coding in configured.codings)
         self._chosen: dict[bytes, bytes | None] = {}
         self._known: dict[bytes, Variants] = {}
@@ -193,8 +207,10 @@ class CompressedExchange:
             return
         self._has_answer = True
         exchange = self._exchange
+        compression = self._compression
+        streams = compression.streams
         plain, coded = self._variants(status, block, length)
-        if coded is None:
+        if coded is None or streams.count >= streams.most:
             exchange.send_head(status, plain, length, flags)
             return
         assert self._coding is not None
@@ -202,10 +218,9 @@ class CompressedExchange:
         if self.request.method == "HEAD":
             self._is_bodyless = True
             return
+        streams.count += 1
         self._left = -1 if length is None else length
-        self._stream = CodedStream(
-            self._coding, exchange, self._compression.threads, self._has_room, self._call_if_over
-        )
+        self._stream = CodedStream(self._coding, exchange, compression.threads, self._has_room, self._call_if_over)
 
     def _variants(self, status: int, block: bytes, length: int | None) -> Variants:
         """Return the blocks of this very answer: coded only if it is to be coded, and then with the coding's line."""
@@ -305,6 +320,8 @@ class CompressedExchange:
 
     def _is_over(self) -> None:
         self.over = True
+        if self._stream is not None:
+            self._compression.streams.count -= 1
         self._call_if_over()
 
     def _call_if_over(self) -> None:

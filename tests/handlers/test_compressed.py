@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyserve.config.model import Compress
 from pyserve.config.model import Modifiers as Configured
 from pyserve.handlers.coded_stream import WAITING_BYTES
-from pyserve.handlers.compressed import INLINE_BYTES, Compression
+from pyserve.handlers.compressed import INLINE_BYTES, Compression, Streams
 from pyserve.handlers.interface import Exchange
 from pyserve.handlers.modifiers import prepare
 from pyserve.handlers.spool import Spool
@@ -84,7 +84,7 @@ class Stage:
         self.threads = FakeThreads()
         self.inner = FakeExchange(make_request("/", method, **fields))
         self.inner.modifiers = prepare(Configured(compress=config))
-        self.compression = Compression(config, self.threads)
+        self.compression = Compression(config, self.threads, Streams(most=2))
         self.receiver = FakeReceiver()
         self.exchange = self.wrap()
 
@@ -411,6 +411,26 @@ def test_a_client_may_leave_at_any_moment(moment: int) -> None:
     stage.threads.settle()
     assert stage.inner.calls == calls
     assert stage.receiver.calls[-1] == "gone"
+
+
+def test_only_so_many_streams_are_coded_at_once() -> None:
+    stage = Stage()
+    first = stage.inner
+    stage.exchange.send_head(200, JSON, None)
+    codings = []
+    for _ in range(2):
+        stage.inner = FakeExchange(first.request)
+        stage.exchange = stage.wrap()
+        stage.stream(TEXT)
+        codings.append(stage.coding)
+        assert stage.content == TEXT
+    assert codings == ["gzip", None], "as it is, rather than another encoder for a client that may be slow"
+    assert stage.inner.headers["vary"] == "accept-encoding"
+    first.end()
+    stage.inner = FakeExchange(first.request)
+    stage.exchange = stage.wrap()
+    stage.stream(TEXT)
+    assert stage.coding == "gzip"
 
 
 # Pieces of files.
