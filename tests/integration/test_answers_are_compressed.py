@@ -201,10 +201,10 @@ def test_an_error_in_the_middle_cuts_the_answer(start_site: StartSite, host: str
 def test_a_slow_reader_gets_all_of_it_in_the_end(start_site: StartSite, host: str, coding: str) -> None:
     """What is ahead of the client waits in a file, from which it is compressed later."""
     site = start_site(SITES)
-    size = 24_000_000
+    size = 8_000_000
     path = f"/rows?bytes={size}&cut=60000"
     ask(site, path, host, "HEAD")  # the application makes it once
-    with site.memory_within(96 << 20), site.connect(receive_buffer=4096) as client:
+    with site.memory_within(48 << 20), site.connect(receive_buffer=4096) as client:
         client.send(request(path, host, fields={"Accept-Encoding": coding}))
         client.read_head()
         # Others are served meanwhile, also by the only worker.
