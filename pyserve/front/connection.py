@@ -331,15 +331,11 @@ class Connection(asyncio.Protocol):
             self._begin(self.heads.read(raw))
             return False
         count = repeat.length
-        try:
-            sent = self._files.send_at_once(head, lent.fd, repeat.offset, count)
-        except OSError:
-            self.abort()
-            return False
+        sent = self.write_file_at_once(head, lent.fd, repeat.offset, count)
         if sent is None:
-            self._begin(self.heads.read(raw))
+            if not self.transport.is_closing():
+                self._begin(self.heads.read(raw))
             return False
-        self.written += len(head) + sent
         if sent == count:
             return True
         exchange = self.exchange = Exchange(self, self.heads.read(raw))
@@ -466,13 +462,30 @@ class Connection(asyncio.Protocol):
 
     def write_file(self, before: bytes, fd: int, offset: int, count: int, after: bytes) -> None:
         """Send ``before``, a piece of a file, and ``after``, in this order behind everything written so far."""
-        if self._files is None:
-            try:
-                self._files = FileOutput(self)
-            except OSError:  # lost already, or no descriptor is left
-                self.abort()
-                return
-        self._files.send(before, fd, offset, count, after)
+        files = self._files or self._make_files()
+        if files is not None:
+            files.send(before, fd, offset, count, after)
+
+    def write_file_at_once(self, head: bytes, fd: int, offset: int, count: int) -> int | None:
+        """Send a head and as much of a file as goes without waiting. Return how much did; None: not even the head."""
+        files = self._files or self._make_files()
+        if files is None:
+            return None
+        try:
+            sent = files.send_at_once(head, fd, offset, count)
+        except OSError:
+            self.abort()
+            return None
+        if sent is not None:
+            self.written += len(head) + sent
+        return sent
+
+    def _make_files(self) -> FileOutput | None:
+        try:
+            self._files = FileOutput(self)
+        except OSError:  # lost already, or no descriptor is left
+            self.abort()
+        return self._files
 
     def restore_write_limits(self) -> None:
         self.transport.set_write_buffer_limits(HIGH_WATER)

@@ -251,17 +251,31 @@ class Exchange:
     ) -> None:
         if self.over:
             return
-        lent.retain()
-        self.at_end(lent.release)
         self.send_head(status, block, count)
         request = self.request
+        connection = self.connection
         if same_until and request.kind is not None and self._has_body and not self.will_close:
             modifiers = self.modifiers
             if modifiers is not PLAIN:
                 block = modifiers.strip(block) + modifiers.lines
             Repeat(status, block, count, b"", same_until, modifiers.flags, lent, offset).keep(
-                request, self.connection.context
+                request, connection.context
             )
+        if self._has_body and count:
+            sent = connection.write_file_at_once(self._head, lent.fd, offset, count)
+            if connection.transport.is_closing():
+                return  # it was lost at that; ``client_left`` follows
+            if sent is not None:
+                self._head = b""
+                self.sent_bytes = sent
+                self._left = count - sent
+                if sent == count:
+                    self._end()
+                    return
+                offset += sent
+                count -= sent
+        lent.retain()
+        self.at_end(lent.release)
         self.send_file(lent.fd, offset, count)
         self.finish()
 

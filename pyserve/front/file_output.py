@@ -11,9 +11,10 @@ HOT: benchmarks/files_large.py.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pyserve.net.sendfile import FileSender
+from pyserve.net.sendfile import FileSender, read_into_memory
 
 if TYPE_CHECKING:
     from pyserve.front.connection import Connection
@@ -24,13 +25,26 @@ a turn of the loop for every MiB."""
 LEAST_PIECE_BYTES = 128 * 1024
 MOST_PIECE_BYTES = 2 * 1024 * 1024
 
+LOAD_BYTES = 1024 * 1024
+"""So much is looked for in the kernel's memory at once, by its last byte: what is read in order is read ahead."""
+
 Piece = tuple[int, int, int]  # fd, offset, count
 
 
 class FileOutput:
     """``is_pending``: something waits here, so whatever else is written must wait behind it (``append``)."""
 
-    __slots__ = ("_connection", "_is_waiting", "_is_watching", "_queue", "_sender", "is_pending")
+    __slots__ = (
+        "_connection",
+        "_is_closed",
+        "_is_loading",
+        "_is_waiting",
+        "_is_watching",
+        "_loaded",
+        "_queue",
+        "_sender",
+        "is_pending",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -38,6 +52,9 @@ class FileOutput:
         self._queue: deque[bytes | Piece] = deque()
         self._is_watching = False  # for room on the duplicate
         self._is_waiting = False  # for the transport to be empty
+        self._is_loading = False  # a thread reads from the disk what is to be sent next
+        self._is_closed = False
+        self._loaded = (-1, 0)  # a descriptor, and up to where what it is read from now is in the kernel's memory
         self.is_pending = False
 
     def append(self, data: bytes) -> None:
@@ -63,7 +80,12 @@ class FileOutput:
         Returns None if nothing was sent at all, else how many bytes of the file were: what is missing is the caller's
         to ``send``. Raises ``OSError`` if the connection is lost, or could not take the whole head.
         """
-        if self.is_pending or self._connection.transport.get_write_buffer_size() or count > MOST_PIECE_BYTES:
+        if (
+            self.is_pending
+            or self._connection.transport.get_write_buffer_size()
+            or count > LOAD_BYTES
+            or not self._sender.is_in_memory(fd, offset + count - 1)
+        ):
             return None
         sent = self._sender.send_bytes(head, True)
         if sent != len(head):
@@ -80,7 +102,7 @@ class FileOutput:
     def _pump(self) -> None:
         connection = self._connection
         transport = connection.transport
-        if transport.is_closing():
+        if transport.is_closing() or self._is_loading:
             return
         if transport.get_write_buffer_size():
             # sendfile would overtake what the transport still holds: be told when that is empty.
@@ -91,6 +113,11 @@ class FileOutput:
             is_done = self._send_queue()
         except OSError:
             connection.abort()
+            return
+        if self._is_loading:
+            if self._is_watching:  # there may be room, but nothing to fill it with
+                self._is_watching = False
+                connection.context.loop.remove_writer(self._sender.fd)
             return
         if not is_done:
             if not self._is_watching:
@@ -127,7 +154,14 @@ class FileOutput:
                     return False
             else:
                 fd, offset, count = output
-                sent = sender.send_file(fd, offset, min(count, share))
+                loaded = self._loaded
+                ready = loaded[1] - offset if loaded[0] == fd else 0
+                if ready <= 0:
+                    ready = self._load(fd, offset, count)
+                    if not ready:
+                        return False
+                asked = min(count, share, ready)
+                sent = sender.send_file(fd, offset, asked)
                 if sent is None:
                     return False
                 if sent == 0:
@@ -138,11 +172,35 @@ class FileOutput:
                     connection.exchange.sent_bytes += sent
                 if sent < count:
                     queue[0] = (fd, offset + sent, count - sent)
+                    if sent < asked:
+                        return False  # no more room: asking for it again would only cost a call
                     continue
             queue.popleft()
         return share > 0
 
+    def _load(self, fd: int, offset: int, count: int) -> int:
+        """Return how many bytes from here on are in the kernel's memory; 0 = a thread has begun to see to it (D5)."""
+        count = min(count, LOAD_BYTES)
+        is_there = self._sender.is_in_memory(fd, offset + count - 1)
+        if is_there:
+            self._loaded = (fd, offset + count)
+            return count
+        lanes = self._connection.context.lanes
+        lane = lanes.network if is_there is None else lanes.disk
+        self._is_loading = True
+
+        def done(result: None, error: BaseException | None) -> None:
+            self._is_loading = False
+            # What can't be read fails where it is sent; what is not there by now was pushed out, and waits there.
+            self._loaded = (fd, offset + count)
+            if not self._is_closed:
+                self._pump()
+
+        lane.run(partial(read_into_memory, fd, offset, count), done)
+        return 0
+
     def close(self) -> None:
+        self._is_closed = True
         if self.is_pending:
             self.is_pending = False
             self._connection.context.sending -= 1
