@@ -49,6 +49,15 @@ def print_status(answer: dict[str, Any]) -> None:
         f"master {_text(_row(answer.get('master')).get('pid'))} · generation {_text(answer.get('generation'))} · "
         f"{'front' if len(fronts) == 1 else 'fronts'} {pids or 'none'} · {connections} connections"
     )
+    files = [_row(front.get("files")) for front in fronts]
+    if any(_count(row.get("loads")) for row in files):
+        total = {name: sum(_count(row.get(name)) for row in files) for name in _FILE_FIGURES}
+        total["hits"] += sum(_count(front.get("repeated")) for front in fronts)
+        console.print(
+            f"files: {total['entries']} ready ({_megabytes(total['bytes'])}, {total['open']} open) · "
+            f"{total['hits']} hits, {total['checks']} checked again, {total['loads']} loaded, "
+            f"{total['evictions']} pushed out · {total['waits']} looks in a thread"
+        )
     sites = _row(answer.get("sites"))
     if sites:
         console.print(_sites(sites))
@@ -89,6 +98,7 @@ def _workers(apps: dict[str, Any]) -> Table:
     return table
 
 
+_FILE_FIGURES = ("entries", "bytes", "open", "hits", "checks", "loads", "evictions", "waits")
 _FIGURES = ("worker", "running", "requests", "memory")
 
 

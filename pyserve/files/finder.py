@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pyserve.config.model import Compress, Files
 from pyserve.files import disks
-from pyserve.files.entry import FileEntry, Key, is_settled, signature_of
+from pyserve.files.entry import FileEntry, Key, Signature, is_settled, signature_of
 from pyserve.files.media_types import MediaTypes
 from pyserve.files.opening import (
     is_missing_from_memory,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MAX_LISTED = 10_000
 SUFFIXES = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
 """Content codings and what the names of files with them end in; the server's favourite first."""
+FOLDER_FRESH_NS = 200_000_000
 _STALE_NS = 60_000_000_000
 """A coded file that is so much older than its original was forgotten when that was changed. Unpacking an archive, or
 copying a folder, makes them in any order, but not minutes apart."""
@@ -59,7 +60,18 @@ class IsStatus(Exception):
 class Finder:
     """One ``files`` of the config. ``compress``: what is compressed on the fly, for what depends on that."""
 
-    __slots__ = ("_cache", "_codings", "_compress", "_device", "_files", "_root", "_types", "is_local", "number")
+    __slots__ = (
+        "_cache",
+        "_codings",
+        "_compress",
+        "_device",
+        "_files",
+        "_folders",
+        "_root",
+        "_types",
+        "is_local",
+        "number",
+    )
 
     def __init__(self, files: Files, compress: Compress | None = None) -> None:
         self._files = files
@@ -74,6 +86,7 @@ class Finder:
         ]
         self._codings = tuple(order)
         self._device = -1
+        self._folders: dict[bytes, tuple[int, Signature]] = {}
         self.is_local = False
         """Its folder was seen to be on a disk of this machine."""
         self.number = next(_numbers)  # never used twice, so an entry of a handler that is gone can't be found
@@ -139,9 +152,20 @@ class Finder:
             if entry.folder is None:
                 return True
             path, signature = entry.folder
-            return signature_of(os.stat(path)) == signature
+            return self._folder_signature(path, wall_ns) == signature
         except OSError:
             return False
+
+    def _folder_signature(self, path: bytes, wall_ns: int) -> Signature:
+        """One look serves all the files in it for a moment."""
+        seen = self._folders.get(path)
+        if seen is not None and 0 <= wall_ns - seen[0] < FOLDER_FRESH_NS:
+            return seen[1]
+        signature = signature_of(os.stat(path))
+        if len(self._folders) >= 4096:
+            self._folders.clear()  # LIMIT: bounded; looked at again
+        self._folders[path] = (wall_ns, signature)
+        return signature
 
     def list_folder(self, rest: str) -> tuple[list[Item], bool]:
         """In a thread: what stands in a folder, and whether there is more. Raises as ``find`` does."""

@@ -24,6 +24,7 @@ from pyserve.wire.board import Board
 if TYPE_CHECKING:
     from pyserve.handlers.compressed import Compression, Streams
     from pyserve.handlers.file_page import Report
+    from pyserve.handlers.hand_over import HandOver
     from pyserve.http.forwarded import TrustedProxies
 
 
@@ -126,6 +127,15 @@ def build_error_pages(
     return build
 
 
+def build_hand_over(app: model.App, files: FileCache, lanes: Lanes) -> HandOver | None:
+    """Imported only where applications name files."""
+    if not app.hand_over:
+        return None
+    from pyserve.handlers.hand_over import HandOver
+
+    return HandOver(app.hand_over, files, lanes)
+
+
 def build_router(
     config: model.Config,
     pools: dict[str, Pool],
@@ -136,6 +146,7 @@ def build_router(
     """``report``: who hears of error pages that can't be had."""
     error_pages = build_error_pages(pools, report)
     compressions = _Compressions(lanes.cpu)
+    hand_overs = {app.name: build_hand_over(app, files, lanes) for app in config.apps}
 
     def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
         modifiers = site.modifiers if route is None else route.modifiers
@@ -143,7 +154,7 @@ def build_router(
             case model.Files():
                 return StaticHandler(handler, files, lanes, compressions.build(modifiers.compress))
             case model.RunApp(app, mount):
-                return AppHandler(pools[app], mount, compressions.build(modifiers.compress))
+                return AppHandler(pools[app], mount, compressions.build(modifiers.compress), hand_overs[app])
             case model.Redirect():
                 return RedirectHandler(handler)
             case model.Respond():

@@ -318,6 +318,7 @@ class Connection(asyncio.Protocol):
             self.written += len(data)
             self.transport.write(data)
         context.requests += 1
+        context.repeated += 1
         self.phase = IDLE
         self.deadline = context.idle_deadline
         if context.log_repeated is not None:

@@ -73,6 +73,7 @@ class Context:
         "loop",
         "now",
         "proxies",
+        "repeated",
         "requests",
         "router",
         "sending",
@@ -117,6 +118,7 @@ class Context:
         self.crowd = NEVER  # with so many connections the acceptor wants to know of each new one
         self.is_shut = False  # it accepts none, and wants to know when one ends
         self.requests = 0
+        self.repeated = 0  # of them, answered with an answer that was ready
         self.sending = 0  # connections with a file under way
         self.is_draining = False
         self.now = time.monotonic()

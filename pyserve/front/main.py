@@ -246,6 +246,9 @@ class Front:
         board, number = self._board, self.number
         board.set_front(number, cells.CONNECTIONS, len(self._context.connections))
         board.set_front(number, cells.REQUESTS, self._context.requests)
+        board.set_front(number, cells.REPEATED, self._context.repeated)
+        for cell, figure in enumerate(self._files.figures(), cells.FILES):
+            board.set_front(number, cell, figure)
         for pool in self._pools:
             pool.publish()
 

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from pyserve.config.model import Config, RunApp, Site
+from pyserve.files.cache import Figures
 from pyserve.handlers.pool import Pool
 from pyserve.wire import board as cells
 from pyserve.wire.board import Board
@@ -58,6 +59,8 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
                 "pid": front["pid"],
                 "connections": board.front(number, cells.CONNECTIONS),
                 "requests": board.front(number, cells.REQUESTS),
+                "repeated": board.front(number, cells.REPEATED),
+                "files": {name: board.front(number, cell) for cell, name in enumerate(Figures._fields, cells.FILES)},
                 "restarts": front["restarts"],
                 "memory_bytes": memory_bytes(front["pid"]),
             }

@@ -19,28 +19,35 @@ from pyserve.wire.frames import WSGI
 
 if TYPE_CHECKING:
     from pyserve.handlers.compressed import Compression
+    from pyserve.handlers.hand_over import HandOver
 
 
 class AppHandler:
     """``mount``: the literal prefix that moves into SCRIPT_NAME / root_path, "" = none.
 
-    ``compression``: where the route has ``compress``.
+    ``compression``: where the route has ``compress``. ``hand_over``: where the application may name files.
     """
 
-    __slots__ = ("_compression", "_mount", "_pool")
+    __slots__ = ("_compression", "_hand_over", "_mount", "_pool")
 
-    def __init__(self, pool: Pool, mount: str, compression: Compression | None = None) -> None:
+    def __init__(
+        self, pool: Pool, mount: str, compression: Compression | None = None, hand_over: HandOver | None = None
+    ) -> None:
         self._pool = pool
         self._mount = mount
         self._compression = compression
+        self._hand_over = hand_over
 
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
         request = exchange.request
+        own = exchange
         if exchange.modifiers is not PLAIN:
             if exchange.modifiers.hints and not request.has_body:
                 exchange.hint()
             if self._compression is not None:
                 exchange = self._compression.around(exchange)
+        if self._hand_over is not None:
+            exchange = self._hand_over.around(exchange, own)
         if not request.has_body:
             blob = request.memo.get("wire")
             if blob is None:

@@ -15,8 +15,11 @@ import struct
 _U64 = struct.Struct("<Q")
 
 # Cells of a front.
-CONNECTIONS, REQUESTS = range(2)
-FRONT_CELLS = 8
+CONNECTIONS, REQUESTS, REPEATED = range(3)
+# Of its file cache, in the order of ``files.cache.Figures``: from here on.
+FILES = 3
+FRONT_CELLS = 16
+_SLOTS_AT = 8 * FRONT_CELLS
 # Cells of a worker slot, in each front's column.
 IN_FLIGHT, SERVED = range(2)
 CELLS_PER_SLOT = 2
@@ -49,10 +52,10 @@ class Board:
         return int(_U64.unpack_from(self._memory, self._column * front + 8 * cell)[0])
 
     def set_slot(self, front: int, slot: int, cell: int, value: int) -> None:
-        _U64.pack_into(self._memory, self._column * front + 64 + 16 * slot + 8 * cell, value)
+        _U64.pack_into(self._memory, self._column * front + _SLOTS_AT + 16 * slot + 8 * cell, value)
 
     def slot(self, front: int, slot: int, cell: int) -> int:
-        return int(_U64.unpack_from(self._memory, self._column * front + 64 + 16 * slot + 8 * cell)[0])
+        return int(_U64.unpack_from(self._memory, self._column * front + _SLOTS_AT + 16 * slot + 8 * cell)[0])
 
     def slot_total(self, slot: int, cell: int) -> int:
         """Return the sum over all fronts of a slot's cell."""
