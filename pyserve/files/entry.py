@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from pyserve.http.conditional import format_date
 
@@ -48,10 +49,12 @@ class FileEntry:
         "is_local",
         "is_quick",
         "is_settled",
+        "keeper",
         "key",
         "mtime_s",
         "name",
         "offered",
+        "original",
         "path",
         "signature",
         "size",
@@ -86,6 +89,10 @@ class FileEntry:
     """Those, and what may be made here; the favourite first."""
     varies: bool
     """Does what is sent depend on Accept-Encoding?"""
+    original: FileEntry | None
+    """Of which this is a coded version: it holds only while that does."""
+    keeper: Callable[[FileEntry], bool] | None
+    """Looks whether it still holds, and says so in ``fresh_until_s``."""
     folder: tuple[bytes, Signature] | None
     """Where those would lie, and as what it was seen: a file that comes or goes changes it. None = nobody looks."""
 
@@ -103,6 +110,8 @@ class FileEntry:
         self.beside = self.offered = ()
         self.varies = False
         self.folder = None
+        self.original = None
+        self.keeper = None
 
     def load(self, fd: int, content_type: bytes, wall_ns: int, *, coding: bytes = b"", in_memory: bool = False) -> None:
         """Fill the entry from an open regular file; takes ``fd`` over (closes it if the body is small, or on error).
@@ -137,6 +146,7 @@ class FileEntry:
         self.mtime_s = original.mtime_s
         self.is_settled = original.is_settled
         self.is_local = original.is_local
+        self.original = original
         self.content_type = original.content_type
         self.etag = b"W/" + original.etag
 
@@ -151,6 +161,9 @@ class FileEntry:
         )
         encoding = b"content-encoding: %b\r\n" % coding if coding else b""
         self.block = b"content-type: %b\r\n%b%b" % (self.content_type, encoding, self.unchanged_block)
+
+    def renew(self) -> bool:
+        return self.keeper is not None and self.keeper(self)
 
     def retain(self) -> None:
         self.users += 1

@@ -130,6 +130,7 @@ class Finder:
         finally:
             os.close(folder)
         entry.is_local = original.is_local
+        entry.original = original
         entry.varies = True
         entry.write_heads(self._cache, coding)
         return entry

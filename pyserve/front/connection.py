@@ -136,7 +136,11 @@ class Connection(asyncio.Protocol):
                 request = self.heads.known.get(data)
                 if request is not None:
                     repeat = request.line_memo.get(request.kind)
-                    if repeat is not None and repeat.until > context.now and not self.must_close:
+                    if (
+                        repeat is not None
+                        and (repeat.same.fresh_until_s > context.now or repeat.same.renew())
+                        and not self.must_close
+                    ):
                         self._repeat(repeat, request.line_memo, request, data)
                     else:
                         self._begin(request)

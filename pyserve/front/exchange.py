@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyserve.front.repeat import Repeat
-from pyserve.handlers.interface import Lent, Receiver
+from pyserve.handlers.interface import Lent, Receiver, Same
 from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, end_of_head, error_page, has_no_body
@@ -109,7 +109,7 @@ class Exchange:
 
     # The answer.
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
         if self.over:
             return
         connection = self.connection
@@ -136,8 +136,8 @@ class Exchange:
                 body = b""
             self.sent_bytes = len(body)
             connection.write(b"".join((STATUS_LINES[status], block, connection.context.common[flags & 6], last, body)))
-            if same_until and request.kind is not None:
-                Repeat(status, block, length, body, same_until, flags & 6).keep(request, connection.context)
+            if same is not None and request.kind is not None:
+                Repeat(status, block, length, body, same, flags & 6).keep(request, connection.context)
         else:
             head = self._head_bytes(status, block, len(body), flags)
             if has_no_body(status) or request.method == "HEAD":
@@ -247,20 +247,18 @@ class Exchange:
             self.connection.write_file(head, fd, offset, count, b"")
 
     def send_lent(
-        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same: Same | None = None
     ) -> None:
         if self.over:
             return
         self.send_head(status, block, count)
         request = self.request
         connection = self.connection
-        if same_until and request.kind is not None and self._has_body and not self.will_close:
+        if same is not None and request.kind is not None and self._has_body and not self.will_close:
             modifiers = self.modifiers
             if modifiers is not PLAIN:
                 block = modifiers.strip(block) + modifiers.lines
-            Repeat(status, block, count, b"", same_until, modifiers.flags, lent, offset).keep(
-                request, connection.context
-            )
+            Repeat(status, block, count, b"", same, modifiers.flags, lent, offset).keep(request, connection.context)
         if self._has_body and count:
             sent = connection.write_file_at_once(self._head, lent.fd, offset, count)
             if connection.transport.is_closing():

@@ -25,7 +25,7 @@ a turn of the loop for every MiB."""
 LEAST_PIECE_BYTES = 128 * 1024
 MOST_PIECE_BYTES = 2 * 1024 * 1024
 
-LOAD_BYTES = 1024 * 1024
+LOAD_BYTES = 2 * 1024 * 1024
 """So much is looked for in the kernel's memory at once, by its last byte: what is read in order is read ahead."""
 
 Piece = tuple[int, int, int]  # fd, offset, count

@@ -48,7 +48,7 @@ class Heads:
             memo = reader.line_memo(parts[0])
             if memo is not None:
                 repeat = memo.get(kind)
-                if repeat is not None and repeat.until > now:
+                if repeat is not None and (repeat.same.fresh_until_s > now or repeat.same.renew()):
                     if raw == self._last:
                         self._remember(raw, reader.read_parts(raw, parts))
                     self._last = raw

@@ -1,6 +1,6 @@
 """Step 6 of the request path: an answer that is known to be the same for equal requests, ready to be sent again.
 
-I/O: none. A handler says how long its answer holds (``Exchange.send`` with ``same_until``); until then a connection
+I/O: none. A handler says how long its answer holds (``Exchange.send`` with ``same``); as long as that a connection
 sends it again to every request with an equal line and of the same kind (``Request.kind``) without asking anybody.
 Rebuilt once per sweep, for Date.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserve.handlers.interface import Lent
+from pyserve.handlers.interface import Lent, Same
 from pyserve.http.request import Request
 from pyserve.http.response import STATUS_LINES, end_of_head
 
@@ -24,7 +24,7 @@ _OWN_BYTES = 512  # what a kept answer costs beside its bytes, roughly
 class Repeat:
     """``length``: Content-Length, -1 = none goes out. ``lent``: the body is a piece of this file, ``data`` the head."""
 
-    __slots__ = ("_block", "_body", "_flags", "data", "length", "lent", "logged", "offset", "status", "turn", "until")
+    __slots__ = ("_block", "_body", "_flags", "data", "length", "lent", "logged", "offset", "same", "status", "turn")
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Repeat:
         block: bytes,
         length: int,
         body: bytes,
-        until: float,
+        same: Same,
         flags: int,
         lent: Lent | None = None,
         offset: int = 0,
@@ -45,7 +45,7 @@ class Repeat:
         self._flags = flags
         self.lent = lent
         self.offset = offset
-        self.until = until
+        self.same = same
         self.turn = 0
         self.data = b""
         self.logged = b"%d %d" % (status, len(body) if lent is None else length)

@@ -13,7 +13,7 @@ from time import monotonic
 
 from pyserve.handlers.call import AppCall
 from pyserve.handlers.file_page import Report
-from pyserve.handlers.interface import Exchange, FailedExchange, Lent, Receiver
+from pyserve.handlers.interface import Exchange, FailedExchange, Lent, Receiver, Same
 from pyserve.handlers.pool import Pool
 from pyserve.http.hidden import NOTHING_HIDDEN, visible_fields
 from pyserve.http.request import Request
@@ -160,7 +160,7 @@ class PageExchange:
             lines.append(b"cache-control: no-store")
         return b"".join([line + b"\r\n" for line in lines]) + self._block
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
         if self._is_page(status):
             self._exchange.send(self._status, self._fields(block), body, flags)
 
@@ -172,7 +172,7 @@ class PageExchange:
             self._receiver.client_gone()  # nobody waits for the rest
 
     def send_lent(
-        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same: Same | None = None
     ) -> None:
         if self._is_page(status):
             self._has_begun = True

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from pyserve.config import model
 from pyserve.handlers.coded_stream import CodedStream
-from pyserve.handlers.interface import Exchange, Lent, Receiver, Threads
+from pyserve.handlers.interface import Exchange, Lent, Receiver, Same, Threads
 from pyserve.http.coded_fields import Variants, not_modified, variants
 from pyserve.http.codings import compress_fast
 from pyserve.http.negotiation import choose
@@ -166,14 +166,14 @@ class CompressedExchange:
 
     # The answer.
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
         if self._has_answer or self.over:
             return
         self._has_answer = self._has_ended = True
         exchange = self._exchange
         plain, coded = self._variants(status, block, len(body))
         if coded is None:
-            exchange.send(status, plain, body, flags, same_until)
+            exchange.send(status, plain, body, flags, same)
         elif self.request.method == "HEAD":
             exchange.send_head(status, coded, None, flags)
             exchange.finish()
@@ -187,9 +187,9 @@ class CompressedExchange:
                     exchange.modifiers = self.modifiers
                     exchange.fail(500, f"the answer can't be compressed: {error!r}")
                 elif len(smaller) < len(body):
-                    exchange.send(status, coded, smaller, flags, same_until)
+                    exchange.send(status, coded, smaller, flags, same)
                 else:
-                    exchange.send(status, plain, body, flags, same_until)
+                    exchange.send(status, plain, body, flags, same)
 
             work = functools.partial(compress_fast, self._coding, body)
             if len(body) > INLINE_BYTES:
@@ -278,7 +278,7 @@ class CompressedExchange:
             stream.append_file(fd, offset, count)
 
     def send_lent(
-        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same: Same | None = None
     ) -> None:
         if self._has_answer or self.over:
             return

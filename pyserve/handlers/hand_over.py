@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pyserve.config.model import Files
 from pyserve.errors import RequestError
 from pyserve.files.cache import FileCache
-from pyserve.handlers.interface import Exchange, Lanes, Lent, Receiver
+from pyserve.handlers.interface import Exchange, Lanes, Lent, Receiver, Same
 from pyserve.handlers.static import Extra, StaticHandler
 from pyserve.http.target import decode_path
 
@@ -133,19 +133,19 @@ class HandOverExchange:
         handler.serve(self._exchange, rest, extra)
         return True
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
         if not self._is_file(status, block):
-            self._answered.send(status, block, body, flags, same_until)
+            self._answered.send(status, block, body, flags, same)
 
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
         if not self._is_file(status, block):
             self._answered.send_head(status, block, length, flags)
 
     def send_lent(
-        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same: Same | None = None
     ) -> None:
         if not self._is_file(status, block):
-            self._answered.send_lent(status, block, lent, offset, count, same_until)
+            self._answered.send_lent(status, block, lent, offset, count, same)
 
     # For the application an exchange that has named a file is over: nothing of all this does anything then.
 

@@ -44,6 +44,26 @@ class Lent(Protocol):
     def release(self) -> None: ...
 
 
+class Same(Protocol):
+    """How long an answer stays the same."""
+
+    fresh_until_s: float
+    """Monotonic: it holds until then."""
+
+    def renew(self) -> bool:
+        """Look again whether it holds; cheap, and nothing is waited for. False: ask the handler."""
+
+
+class _Forever:
+    fresh_until_s = float("inf")
+
+    def renew(self) -> bool:
+        return True
+
+
+FOREVER: Same = _Forever()
+
+
 class Exchange(Protocol):
     request: Request
     modifiers: Modifiers
@@ -64,10 +84,11 @@ class Exchange(Protocol):
     def pause_body(self) -> None: ...  # stop reading from the client
     def resume_body(self) -> None: ...
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
         """Send a whole answer and finish. ``block``: lower-case ``name: value\\r\\n`` lines without framing fields.
 
-        ``same_until`` (monotonic): so long an equal head may be answered just so without asking the handler again.
+        ``same``: while it holds, requests with an equal line and of the same kind (``Request.kind``) may be answered just
+        so without asking the handler again.
 
         ``flags``: HAS_DATE, HAS_SERVER, CLOSE of ``wire.codec``.
         """
@@ -87,7 +108,7 @@ class Exchange(Protocol):
         (``is_writable``) or the exchange is over."""
 
     def send_lent(
-        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same: Same | None = None
     ) -> None:
         """Send a whole answer from a lent file and finish; it is retained until the last byte has gone."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
-
-from pyserve.handlers.interface import Exchange, Handler
+from pyserve.handlers.interface import FOREVER, Exchange, Handler
 from pyserve.http.head import METHODS
 from pyserve.routing.router import Match
 
@@ -16,4 +14,4 @@ class ServerOptionsHandler:
         self._block = b"allow: %b\r\n" % ", ".join(METHODS.values()).encode()
 
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
-        exchange.send(204, self._block, b"", same_until=inf)
+        exchange.send(204, self._block, b"", same=FOREVER)

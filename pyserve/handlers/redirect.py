@@ -7,10 +7,9 @@ choose neither host nor header; the query is kept unless ``to`` has one.
 from __future__ import annotations
 
 import re
-from math import inf
 
 from pyserve.config.model import Redirect
-from pyserve.handlers.interface import Exchange, Handler
+from pyserve.handlers.interface import FOREVER, Exchange, Handler
 from pyserve.http.location import AS_WRITTEN, PATH, WHOLE, encode, encode_text, local_reference
 from pyserve.routing.router import Match
 
@@ -40,7 +39,7 @@ class RedirectHandler:
         if query and self._keeps_query:
             location += b"?" + encode(query, AS_WRITTEN)
         location = local_reference(location + _fill(self._fragment, match))
-        exchange.send(self._status, b"location: %b\r\n" % location, b"", same_until=inf)
+        exchange.send(self._status, b"location: %b\r\n" % location, b"", same=FOREVER)
 
 
 _Place = tuple[str, tuple[bytes, ...]]

@@ -5,10 +5,8 @@ Pure. Everything is made ready once; a request costs one call.
 
 from __future__ import annotations
 
-from math import inf
-
 from pyserve.config.model import Respond
-from pyserve.handlers.interface import Exchange, Handler
+from pyserve.handlers.interface import FOREVER, Exchange, Handler
 from pyserve.http.response import has_no_body
 from pyserve.routing.router import Match
 
@@ -26,4 +24,4 @@ class RespondHandler:
         self._block = b"content-type: %b\r\n" % content_type.encode("latin-1", "replace")
 
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
-        exchange.send(self._status, self._block, self._body, same_until=inf)
+        exchange.send(self._status, self._block, self._body, same=FOREVER)

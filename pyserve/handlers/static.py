@@ -236,6 +236,7 @@ class StaticHandler:
     def _keep(self, key: Key, known: FileEntry | None, entry: FileEntry, now_s: float) -> FileEntry:
         cache = self._cache
         entry.fresh_until_s = now_s + FRESH_S
+        entry.keeper = self._renew
         if entry is known or self._find(entry.key) is entry:
             cache.checks += 1
             return entry
@@ -243,6 +244,24 @@ class StaticHandler:
             cache.remove(known.key)
         cache.put(entry)
         return entry
+
+    def _renew(self, entry: FileEntry) -> bool:
+        """Does an entry that was believed long enough hold still? One look, if that is sure to wait for no disk."""
+        now_s = self._clock()
+        if entry.fresh_until_s >= now_s:
+            return True
+        if entry.is_evicted or not entry.is_local or now_s - entry.fresh_until_s > ASKED_LATELY_S:
+            return False
+        if now_s < self._apart_until_s or (entry.original is not None and not self._renew(entry.original)):
+            return False
+        if not self._finder.is_unchanged(entry, self._wall_ns()):
+            return False
+        if self._clock() - now_s > STALLED_S:
+            self._apart_until_s = now_s + APART_S
+        entry.fresh_until_s = now_s + FRESH_S
+        entry.is_hot = True
+        self._cache.checks += 1
+        return True
 
     def _fresh(self, key: Key) -> FileEntry | None:
         """Return a fallback's entry if it holds still: many paths may lead to it."""
@@ -357,6 +376,7 @@ class StaticHandler:
                 return
             coded = self._finder.code(entry, body, coding)
             coded.fresh_until_s = entry.fresh_until_s
+            coded.keeper = self._renew
             self._cache.put(coded)
             look_up.found(coded)
 
@@ -391,7 +411,7 @@ class StaticHandler:
             outcome = decide(conditions, entry.etag, entry.mtime_s, entry.size, is_get=is_get)
             self._send_outcome(exchange, entry, outcome, extra)
         elif entry.body is not None and extra is NOTHING:
-            exchange.send(200, entry.block, entry.body, 0, entry.fresh_until_s)
+            exchange.send(200, entry.block, entry.body, 0, entry)
         else:
             _send_part(exchange, 200, _block(entry, extra), entry, 0, entry.size, extra.is_lasting)
 
@@ -407,7 +427,7 @@ class StaticHandler:
             _send_part(exchange, 206, _block(entry, extra) + span, entry, first, count, extra.is_lasting)
         elif status == 304:
             block = entry.unchanged_block + extra.lines
-            exchange.send(304, block, b"", 0, entry.fresh_until_s if extra.is_lasting else 0.0)
+            exchange.send(304, block, b"", 0, entry if extra.is_lasting else None)
         elif status == 416:
             exchange.fail(416, "range beyond the end", b"content-range: bytes */%d\r\n" % entry.size)
         else:
@@ -452,14 +472,14 @@ def _block(entry: FileEntry, extra: Extra) -> bytes:
 def _send_part(
     exchange: Exchange, status: int, block: bytes, entry: FileEntry, first: int, count: int, is_lasting: bool
 ) -> None:
-    until = entry.fresh_until_s if is_lasting else 0.0
+    same = entry if is_lasting else None
     if entry.body is not None:
-        exchange.send(status, block, entry.body if count == entry.size else entry.body[first : first + count], 0, until)
+        exchange.send(status, block, entry.body if count == entry.size else entry.body[first : first + count], 0, same)
     elif exchange.request.method == "HEAD":
         exchange.send_head(status, block, count)
         exchange.finish()
     else:
-        exchange.send_lent(status, block, entry, first, count, until)
+        exchange.send_lent(status, block, entry, first, count, same)
 
 
 def _send_parts(exchange: Exchange, entry: FileEntry, outcome: Outcome, extra: Extra) -> None:

@@ -71,6 +71,7 @@ _VARIED_NAMES = {
     name: name.lower() for name in (b"Cookie", b"cookie", b"If-None-Match", b"if-none-match", b"Range", b"range")
 }
 
+_COOKIE = (b"Cookie", b"cookie")
 # What a fixed answer may depend on beside the request line, Host and the conditions (``Request.kind``).
 _SAID = frozenset((b"accept-encoding", b"sec-fetch-mode"))
 
@@ -157,6 +158,8 @@ class HeadReader:
         if known is None or known.kind is None:
             return raw[:end], rest, varied, known, None
         kind = known.kind
+        if len(varied) == 4 and varied[1] in _COOKIE:
+            return raw[:end], rest, varied, known, kind
         for number in range(1, len(varied), 3):
             name = _VARIED_NAMES[varied[number]]
             if name == b"if-none-match":

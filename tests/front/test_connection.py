@@ -18,7 +18,7 @@ from pyserve.front.connection import Connection
 from pyserve.front.context import Context
 from pyserve.front.heads import MEMO_ANSWER_BYTES
 from pyserve.front.repeat import Repeat
-from pyserve.handlers.interface import Exchange, Handler
+from pyserve.handlers.interface import FOREVER, Exchange, Handler
 from pyserve.http.h1_httptools import parse_fields
 from pyserve.observe.error_log import ErrorLog
 from pyserve.routing.router import Match, Router
@@ -101,7 +101,7 @@ async def turns(count: int = 50) -> None:
 
 
 def send_piece(exchange: Exchange) -> None:
-    exchange.send(200, b"", PIECE, same_until=float("inf"))
+    exchange.send(200, b"", PIECE, same=FOREVER)
 
 
 def most_waiting(connection: Connection) -> int:
@@ -297,7 +297,7 @@ def test_many_heads_with_one_answer_do_not_fill_the_memory() -> None:
         request = context.heads.read(head)
         if request.kind is None:
             continue  # seen too rarely as yet
-        repeat = Repeat(200, b"", len(PIECE), PIECE, float("inf"), 0)
+        repeat = Repeat(200, b"", len(PIECE), PIECE, FOREVER, 0)
         repeat.keep(request, context)
         repeat.refresh(context)
         made.append(repeat)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pyserve.config.model import Handler, Route, Site
 from pyserve.handlers.interface import Handler as Answering
-from pyserve.handlers.interface import Lent, Receiver
+from pyserve.handlers.interface import Lent, Receiver, Same
 from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.hidden import is_hidden
 from pyserve.http.request import Request
@@ -56,7 +56,7 @@ class FakeExchange:
         self.lent: list[tuple[int, int, int]] = []
         self._at_end: list[Callable[[], None]] = []
 
-    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same_until: float = 0.0) -> None:
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
         self.calls.append("send")
         self.status, self.block, self.length, self.body = status, block, len(body), body
         self.end()
@@ -81,7 +81,7 @@ class FakeExchange:
         self.is_writable = False
 
     def send_lent(
-        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same_until: float = 0.0
+        self, status: int, block: bytes, lent: Lent, offset: int, count: int, same: Same | None = None
     ) -> None:
         lent.retain()
         self.at_end(lent.release)

@@ -16,7 +16,7 @@ from typing import Any, cast
 from pyserve.config.model import Limits
 from pyserve.front.connection import Connection
 from pyserve.front.context import Context
-from pyserve.handlers.interface import Exchange
+from pyserve.handlers.interface import FOREVER, Exchange
 from pyserve.http.h1_httptools import parse_fields
 from pyserve.observe.error_log import ErrorLog
 from tests.fuzz import reading
@@ -32,7 +32,6 @@ SMALL = Limits()._replace(
 )
 _LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n")
 _NOWHERE = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-_FOREVER = float("inf")
 
 Answer = tuple[int, bytes]
 """Status; for 200 the request as the handler saw it, with its body."""
@@ -113,7 +112,7 @@ class Echo:
     def body_end(self) -> None:
         request = self._exchange.request
         self._exchange.send(
-            200, b"", request.method.encode() + b" " + request.raw_target + b" " + self._body, same_until=_FOREVER
+            200, b"", request.method.encode() + b" " + request.raw_target + b" " + self._body, same=FOREVER
         )
 
     def client_half_closed(self) -> None: ...
