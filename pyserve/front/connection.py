@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
                     else:
                         self._begin(request)
                     return
-                if data[-4:] == b"\r\n\r\n" and data.find(b"\r\n\r\n") == len(data) - 4 and self._begin_whole(data):
+                if data[-4:] == b"\r\n\r\n" and self._begin_whole(data):
                     return
             context = self.context
             self._reader = Reader(self.heads.read, context.limits.max_head_bytes, context.limits.max_headers)
@@ -285,7 +285,7 @@ class Connection(asyncio.Protocol):
             self.deadline = self.context.now + self.context.limits.head_timeout_s
 
     def _begin_whole(self, data: bytes) -> bool:
-        """``data`` is one head and nothing else. Return False if it needs a reader all the same."""
+        """``data`` ends as a head does. Return False if it needs a reader: there is more in it than one head."""
         context = self.context
         if len(data) > context.limits.max_head_bytes or data[0] == 13:
             return False
@@ -294,6 +294,8 @@ class Connection(asyncio.Protocol):
         except RequestError as error:
             self._refuse(error)
             return True
+        if found is None:
+            return False
         if type(found) is tuple:
             if not self.must_close:
                 self._repeat(*found, data)

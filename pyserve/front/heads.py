@@ -39,10 +39,15 @@ class Heads:
         """Return the canonical request of a raw head; raise ``RequestError``."""
         return self.known.get(raw) or self._reader.read(raw)
 
-    def look_up(self, raw: bytes, now: float) -> Ready | Request:
-        """Return a ready answer that holds at ``now``, or the canonical request; raise ``RequestError``."""
+    def look_up(self, raw: bytes, now: float) -> Ready | Request | None:
+        """Return a ready answer that holds at ``now``, or the canonical request; raise ``RequestError``.
+
+        ``raw`` ends with an empty line; None = that is not the first one in it.
+        """
         reader = self._reader
         parts = reader.take_apart(raw)
+        if parts[3] is None and raw.find(b"\r\n\r\n") != len(raw) - 4:
+            return None  # what is known has no empty line in it, so there it need not be looked for
         kind = parts[4]
         if kind is not None and self._can_repeat:
             memo = reader.line_memo(parts[0])

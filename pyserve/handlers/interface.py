@@ -87,8 +87,8 @@ class Exchange(Protocol):
     def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
         """Send a whole answer and finish. ``block``: lower-case ``name: value\\r\\n`` lines without framing fields.
 
-        ``same``: while it holds, requests with an equal line and of the same kind (``Request.kind``) may be answered just
-        so without asking the handler again.
+        ``same``: while it holds, requests with an equal line and of the same kind (``Request.kind``) may be answered
+        just so without asking the handler again.
 
         ``flags``: HAS_DATE, HAS_SERVER, CLOSE of ``wire.codec``.
         """
