@@ -12,14 +12,13 @@ import errno
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyserve.config.model import Compress, Files
 from pyserve.files import disks
 from pyserve.files.entry import FileEntry, Key, Signature, is_settled, signature_of
 from pyserve.files.media_types import MediaTypes
 from pyserve.files.opening import (
-    is_missing_from_memory,
     open_below,
     open_folder_below,
     open_root,
@@ -32,7 +31,10 @@ if TYPE_CHECKING:
 MAX_LISTED = 10_000
 SUFFIXES = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
 """Content codings and what the names of files with them end in; the server's favourite first."""
+_CODED_ENDINGS = tuple(SUFFIXES.values())
 FOLDER_FRESH_NS = 200_000_000
+MAX_FOLDERS = 4096
+_NEVER: Signature = (0, 0, 0, 0, 0)
 _STALE_NS = 60_000_000_000
 """A coded file that is so much older than its original was forgotten when that was changed. Unpacking an archive, or
 copying a folder, makes them in any order, but not minutes apart."""
@@ -55,6 +57,14 @@ class IsStatus(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+class _Folder(NamedTuple):
+    """A folder as it was seen. ``coded``: the names in it that end as those of coded files do."""
+
+    looked_ns: int
+    signature: Signature
+    coded: frozenset[bytes]
 
 
 class Finder:
@@ -86,7 +96,7 @@ class Finder:
         ]
         self._codings = tuple(order)
         self._device = -1
-        self._folders: dict[bytes, tuple[int, Signature]] = {}
+        self._folders: dict[bytes, _Folder] = {}
         self.is_local = False
         """Its folder was seen to be on a disk of this machine."""
         self.number = next(_numbers)  # never used twice, so an entry of a handler that is gone can't be found
@@ -160,13 +170,34 @@ class Finder:
     def _folder_signature(self, path: bytes, wall_ns: int) -> Signature:
         """One look serves all the files in it for a moment."""
         seen = self._folders.get(path)
-        if seen is not None and 0 <= wall_ns - seen[0] < FOLDER_FRESH_NS:
-            return seen[1]
+        if seen is not None and 0 <= wall_ns - seen.looked_ns < FOLDER_FRESH_NS:
+            return seen.signature
         signature = signature_of(os.stat(path))
-        if len(self._folders) >= 4096:
-            self._folders.clear()  # LIMIT: bounded; looked at again
-        self._folders[path] = (wall_ns, signature)
+        if seen is not None and seen.signature == signature:
+            self._folders[path] = seen._replace(looked_ns=wall_ns)
         return signature
+
+    def _look_at_folder(self, path: bytes, wall_ns: int, in_memory: bool) -> _Folder:
+        """Return how a folder looks and which coded files are in it; ``BlockingIOError`` if it has to be read."""
+        seen = self._folders.get(path)
+        if seen is not None and 0 <= wall_ns - seen.looked_ns < FOLDER_FRESH_NS:
+            return seen
+        status = os.stat(path)
+        signature = signature_of(status)
+        if seen is not None and seen.signature == signature:
+            seen = seen._replace(looked_ns=wall_ns)
+        elif in_memory:
+            raise BlockingIOError
+        else:
+            # What changes again within the same moment would not show: so it counts as changed already.
+            signature = signature if is_settled(status, wall_ns) else _NEVER
+            with os.scandir(path) as entries:
+                coded = frozenset(entry.name for entry in entries if entry.name.endswith(_CODED_ENDINGS))
+            seen = _Folder(wall_ns, signature, coded)
+        if len(self._folders) >= MAX_FOLDERS:
+            self._folders.clear()  # LIMIT: bounded; looked at again
+        self._folders[path] = seen
+        return seen
 
     def list_folder(self, rest: str) -> tuple[list[Item], bool]:
         """In a thread: what stands in a folder, and whether there is more. Raises as ``find`` does."""
@@ -291,17 +322,23 @@ class Finder:
     def _find_beside(self, folder: int, entry: FileEntry, wall_ns: int, in_memory: bool) -> tuple[bytes, ...]:
         """Return the codings that lie beside a file, and note how its folder looked before anybody looked."""
         path = os.path.dirname(entry.path)
-        seen = os.stat(path)
-        # What changes again within the same moment would not show: so it counts as changed already.
-        entry.folder = (path, signature_of(seen) if is_settled(seen, wall_ns) else (0, 0, 0, 0, 0))
-        follows_links = self._files.symlinks or self._files.is_single
+        folder_seen = self._look_at_folder(path, wall_ns, in_memory)
+        entry.folder = (path, folder_seen.signature)
+        if not folder_seen.coded:
+            return ()
         found = []
+        own_name = os.path.basename(entry.name)
         for coding in self._codings:
-            name = entry.name + SUFFIXES[coding]
-            if in_memory and is_missing_from_memory(folder, name, follows_links=follows_links):
+            if own_name + SUFFIXES[coding] not in folder_seen.coded:
                 continue
             try:
-                fd = open_below(folder, self._root, name, follows_links=follows_links, in_memory=in_memory)
+                fd = open_below(
+                    folder,
+                    self._root,
+                    entry.name + SUFFIXES[coding],
+                    follows_links=self._files.symlinks or self._files.is_single,
+                    in_memory=in_memory,
+                )
             except BlockingIOError:
                 raise
             except OSError:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 # NONBLOCK and NOCTTY: a FIFO must not hang the front, a terminal must not become its own.
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)  # O_PATH is Linux's
-_PLACE = os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _LISTED = os.O_DIRECTORY | os.O_CLOEXEC | os.O_RDONLY
 _STEPS_OUT = (b"", b".", b"..")
 _HERE = -100  # AT_FDCWD
@@ -85,20 +84,6 @@ def open_folder_below(folder: int, root: bytes, name: bytes, *, follows_links: b
     return _open_by_steps(folder, root, name, _walk_to_folder)
 
 
-def is_missing_from_memory(folder: int, name: bytes, *, follows_links: bool) -> bool:
-    """Does the kernel know without its disks that there is no ``name`` (relative) below an open folder?
-
-    Raises ``BlockingIOError`` where it does not know.
-    """
-    call = _system_call()
-    number = -errno.EAGAIN if call is None else call(folder, name, _PLACE, _resolve(follows_links, in_memory=True))
-    if number == -errno.EAGAIN:
-        raise BlockingIOError
-    if number >= 0:
-        os.close(number)
-    return number < 0
-
-
 def open_single(path: bytes, *, in_memory: bool = False) -> int:
     """Open one file that the config names, whose links are the operator's own."""
     if in_memory:
@@ -140,8 +125,7 @@ def _openat2(folder: int, name: bytes, flags: int, resolve: int) -> int:
 
 @functools.cache
 def _system_call() -> Callable[[int, bytes, int, int], int] | None:
-    """Return ``openat2`` as (folder, name, flags, resolve) to a descriptor, or to a negative errno: what is not there
-    is asked for often, and an exception costs more than the call.
+    """Return ``openat2`` as (folder, name, flags, resolve) to a descriptor, or to a negative errno.
 
     Python has none; None where the system has none either, or a sandbox forbids it.
     """

@@ -251,30 +251,42 @@ class Exchange:
     ) -> None:
         if self.over:
             return
-        self.send_head(status, block, count)
-        request = self.request
         connection = self.connection
-        if same is not None and request.kind is not None and self._has_body and not self.will_close:
-            modifiers = self.modifiers
+        request = self.request
+        modifiers = self.modifiers
+        sent = 0
+        if (
+            count
+            and request.method == "GET"
+            and request.keep_alive
+            and request.version == "1.1"
+            and not (request.has_body or self.will_close or connection.must_close)
+        ):
             if modifiers is not PLAIN:
-                block = modifiers.strip(block) + modifiers.lines
-            Repeat(status, block, count, b"", same, modifiers.flags, lent, offset).keep(request, connection.context)
-        if self._has_body and count:
-            sent = connection.write_file_at_once(self._head, lent.fd, offset, count)
+                block = (modifiers.strip(block) if modifiers.dropped else block) + modifiers.lines
+            head = b"".join(
+                (STATUS_LINES[status], block, connection.context.common[modifiers.flags], end_of_head(count))
+            )
+            if same is not None and request.kind is not None:
+                Repeat(status, block, count, b"", same, modifiers.flags, lent, offset).keep(request, connection.context)
+            done = connection.write_file_at_once(head, lent.fd, offset, count)
+            self.status = status
+            if done == count:
+                self.sent_bytes = count
+                self._end()
+                return
             if connection.transport.is_closing():
                 return  # it was lost at that; ``client_left`` follows
-            if sent is not None:
-                self._head = b""
-                self.sent_bytes = sent
-                self._left = count - sent
-                if sent == count:
-                    self._end()
-                    return
-                offset += sent
-                count -= sent
+            self._has_body = True
+            self._is_chunked = False
+            self._left = count - (done or 0)
+            self._head = head if done is None else b""
+            sent = self.sent_bytes = done or 0
+        else:
+            self.send_head(status, block, count)
         lent.retain()
         self.at_end(lent.release)
-        self.send_file(lent.fd, offset, count)
+        self.send_file(lent.fd, offset + sent, count - sent)
         self.finish()
 
     def send_rest(self, status: int, lent: Lent, offset: int, count: int, sent: int) -> None:
