@@ -238,7 +238,7 @@ class Finder:
     def _first(self, folder: int, rest: str, wall_ns: int, in_memory: bool, known: Known) -> FileEntry:
         missing = FileNotFoundError(errno.ENOENT, "not found")
         is_first = True
-        for name, is_from_path, is_index in self._candidates(rest):
+        for name, is_from_path, is_index, needs_slash in self._candidates(rest):
             # Fallbacks have a key space of their own: one entry, however many paths fall back to it.
             key = (self.number, rest) if is_from_path else (-self.number, name)
             try:
@@ -246,6 +246,12 @@ class Finder:
                 if fallback is not None:
                     return fallback
                 raw_name = name.encode("utf-8", "surrogateescape")  # not the locale's: the bytes that stood in the URL
+                if needs_slash:
+                    fd = open_below(
+                        folder, self._root, raw_name, follows_links=self._files.symlinks, in_memory=in_memory
+                    )
+                    os.close(fd)
+                    raise IsFolder
                 is_quick = is_first or not is_from_path
                 return self._open(folder, key, raw_name, wall_ns, is_quick=is_quick, in_memory=in_memory)
             except IsADirectoryError:
@@ -261,8 +267,12 @@ class Finder:
             raise IsListing
         raise missing
 
-    def _candidates(self, rest: str) -> Iterator[tuple[str, bool, bool]]:
-        """Yield (relative name, made from the path?, of an index?) in the order of ``try``."""
+    def _candidates(self, rest: str) -> Iterator[tuple[str, bool, bool, bool]]:
+        """Yield (relative name, made from the path?, of an index?, needs a slash at the path's end?) in the order of
+        ``try``.
+
+        ``{path}/`` stands for a folder: asked for without its slash it is redirected, since relative links need that.
+        """
         is_servable = self._is_servable(rest)
         for template in self._files.tries or ("{path}",):
             if template.startswith("="):
@@ -272,10 +282,11 @@ class Finder:
                 continue
             name = template.replace("{path}", rest).replace("//", "/").removeprefix("/")
             if name and not name.endswith("/"):
-                yield name, is_from_path, name != rest
+                yield name, is_from_path, name != rest, False
             else:
+                needs_slash = is_from_path and bool(rest) and not rest.endswith("/")
                 for index in self._files.index:
-                    yield name + index, is_from_path, True
+                    yield name + index, is_from_path, True, needs_slash
 
     def _is_servable(self, rest: str) -> bool:
         """May a client name this: no empty segment but the last, none that is hidden or leads out?"""

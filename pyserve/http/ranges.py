@@ -33,7 +33,8 @@ def parse(value: bytes, size: int) -> tuple[Part, ...] | None:
     Several parts don't overlap, are ``PART_COST_BYTES`` apart at least, and stand in the order in which they were asked
     for; a merged one where its first range stood. Several ranges that come to all of the content are the whole.
     """
-    if value[:6] != b"bytes=" and value[:6].lower() != b"bytes=":
+    # Of nothing no range can be satisfied; but some clients always ask for all by "bytes=0-", and all of nothing is it.
+    if not size or (value[:6] != b"bytes=" and value[:6].lower() != b"bytes="):
         return None
     if b"," not in value:
         part = _read(value[6:].strip(b" \t"), size)
