@@ -57,7 +57,7 @@ def check(data: bytes) -> None:
     parts = parse(value, size)
     if parts is None:
         return
-    wanted = read(value, size) if size else None
+    wanted = read(value, size)
     assert wanted is not None, "a broken field is no range"
     assert len(wanted) <= MAX_RANGES
     wanted = [part for part in wanted if part[1] > 0]
