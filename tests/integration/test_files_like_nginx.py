@@ -5,28 +5,20 @@ README's table is made of what both answer to the same requests (``tests/support
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support import beside_nginx, tools
-from tests.support.files_asked import CAPABILITIES, ROWS, Row
+from tests.support.files_asked import CAPABILITIES, ROWS
 from tests.support.files_like_nginx import README, VERSION, Pair, read, render, section, unreasoned
 
 TABLE = section(README.read_text())
 TOLD = read(TABLE)
-EVERY_ROW = pytest.mark.parametrize(
-    ("number", "row"),
-    [
-        pytest.param(
-            number,
-            row,
-            id=f"{number}-" + re.sub("[^a-z0-9]+", "-", row.capability.lower()).strip("-"),
-            marks=[pytest.mark.needs("strace")] if row.is_traced else [],
-        )
-        for number, row in enumerate(ROWS)
-    ],
+KINDS = pytest.mark.parametrize(
+    "is_traced",
+    [False, pytest.param(True, marks=pytest.mark.needs("strace"))],
+    ids=["what a client sees", "what the kernel sees"],
 )
 
 
@@ -49,15 +41,27 @@ def test_every_capability_has_a_row() -> None:
     assert list(dict.fromkeys(row.capability for row in ROWS)) == list(CAPABILITIES)
 
 
-@EVERY_ROW
-def test_pyserve_answers_as_the_table_says(pair: Pair, number: int, row: Row) -> None:
-    assert pair.answer("pyserve", row) == TOLD[number].pyserve, row.request
+@KINDS
+def test_pyserve_answers_as_the_table_says(pair: Pair, is_traced: bool) -> None:
+    assert answers(pair, "pyserve", is_traced) == told("pyserve", is_traced)
 
 
-@EVERY_ROW
 @pytest.mark.needs("nginx")
-def test_nginx_answers_as_the_table_says(pair: Pair, number: int, row: Row) -> None:
+@KINDS
+def test_nginx_answers_as_the_table_says(pair: Pair, is_traced: bool) -> None:
     version = beside_nginx.nginx_version()
     if not version.startswith(VERSION + "."):
         tools.not_run(f"the table is of nginx {VERSION}, this is {version}", installable=False)
-    assert pair.answer("nginx", row) == TOLD[number].nginx, row.request
+    assert answers(pair, "nginx", is_traced) == told("nginx", is_traced)
+
+
+def answers(pair: Pair, name: str, is_traced: bool) -> dict[str, str]:
+    return {f"{row.capability}: {row.request}": pair.answer(name, row) for row in ROWS if row.is_traced == is_traced}
+
+
+def told(name: str, is_traced: bool) -> dict[str, str]:
+    return {
+        f"{row.capability}: {row.request}": getattr(told, name)
+        for row, told in zip(ROWS, TOLD, strict=True)
+        if row.is_traced == is_traced
+    }
