@@ -62,7 +62,7 @@ PYSERVE_SITES = """
 entry = "accel_wsgi:application"
 root = "APPS"
 workers = 1
-# HAND_OVER
+hand_over = { "/protected" = "PUBLIC" }
 
 [site.app]
 hosts = ["app"]
@@ -85,7 +85,7 @@ autoindex = true
 [site.spa]
 hosts = ["spa"]
 files = "PUBLIC"
-try = ["{path}", "{path}/index.html", "index.html"]
+try = ["{path}", "{path}/", "index.html"]
 
 [site.strict]
 hosts = ["strict"]
@@ -348,11 +348,9 @@ def describe_field(answer: Response, name: str) -> str:
 
 
 @contextmanager
-def pyserve(folder: Path, public: Path, *, hands_over: bool, traces: bool = False) -> Iterator[Server]:
+def pyserve(folder: Path, public: Path, *, traces: bool = False) -> Iterator[Server]:
     folder.mkdir()
     text = PYSERVE_SITES.replace("PUBLIC", str(public))
-    if hands_over:
-        text = text.replace("# HAND_OVER", f'hand_over = {{ "/protected" = "{public}" }}')
     trace = folder / "trace"
     site = Site(folder, text, under=_strace(trace) if traces else None)
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support import beside_nginx
-from tests.support.files_asked import HAND_OVER_WORKS, ROWS, Row
+from tests.support.files_asked import ROWS, Row
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 START, END = "<!-- files like nginx -->\n", "<!-- end -->\n"
@@ -55,7 +55,7 @@ class Pair:
             if name == "nginx":
                 started = beside_nginx.nginx(folder, self._public, traces=row.is_traced)
             else:
-                started = beside_nginx.pyserve(folder, self._public, hands_over=HAND_OVER_WORKS, traces=row.is_traced)
+                started = beside_nginx.pyserve(folder, self._public, traces=row.is_traced)
             self._servers[key] = self._stack.enter_context(started)
         return row.answer(self._servers[key])
 
