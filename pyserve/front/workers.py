@@ -48,7 +48,9 @@ class _Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by class
-        if self._out:
+        if self.is_ended:
+            self._transport.abort()  # closed before it was made
+        elif self._out:
             self._flush()
 
     def data_received(self, data: bytes) -> None:
