@@ -51,17 +51,23 @@ class FakeExchange:
         self.length: int | None = None
         self.body = b""
         self.reason = ""
+        self.same: Same | None = None
         self.calls: list[str] = []
         self.receiver: Receiver | None = None
         self.lent: list[tuple[int, int, int]] = []
         self._at_end: list[Callable[[], None]] = []
 
     def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
+        if self.over:
+            return
         self.calls.append("send")
         self.status, self.block, self.length, self.body = status, block, len(body), body
+        self.same = same
         self.end()
 
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
+        if self.over:
+            return
         self.calls.append("send_head")
         self.status, self.block, self.length = status, block, length
 
@@ -72,10 +78,15 @@ class FakeExchange:
         self.calls.append("flush_soon")
 
     def send_data(self, data: bytes) -> None:
+        if self.over:
+            return
         self.calls.append("send_data")
         self.body += data
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
+        if self.over:
+            return
+        os.fstat(fd)  # a transport would find out too
         self.calls.append("send_file")
         self.lent.append((fd, offset, count))
         self.is_writable = False
@@ -83,17 +94,25 @@ class FakeExchange:
     def send_lent(
         self, status: int, block: bytes, lent: Lent, offset: int, count: int, same: Same | None = None
     ) -> None:
+        if self.over:
+            return
         lent.retain()
         self.at_end(lent.release)
+        self.same = same
         self.send_head(status, block, count)
         self.send_file(lent.fd, offset, count)
         self.finish()
 
     def finish(self) -> None:
+        if self.over:
+            return
         self.calls.append("finish")
 
     def at_end(self, callback: Callable[[], None]) -> None:
-        self._at_end.append(callback)
+        if self.over:
+            callback()
+        else:
+            self._at_end.append(callback)
 
     def fail(self, status: int, reason: str, block: bytes = b"") -> None:
         if self.over:
@@ -150,15 +169,23 @@ class FakeExchange:
         return dict(line.split(": ", 1) for line in lines)
 
 
-def ask(
+def begin(
     answering: Answering, config: Handler, target: str | bytes, method: str = "GET", route: str = "", **fields: str
 ) -> FakeExchange:
-    """Send one request through routing to a handler and end it. ``route`` "": the handler is the site's own."""
+    """Send one request through routing to a handler. ``route`` "": the handler is the site's own."""
     routes = (Route(route, config),) if route else ()
     site = Site("a", ("a.test",), handler=None if route else config, routes=routes)
     router: Router[Answering] = Router([site], lambda handler, site, route: answering)
     exchange = FakeExchange(make_request(target, method, **fields))
     answering.handle(exchange, router.find("a.test", exchange.request.path))
+    return exchange
+
+
+def ask(
+    answering: Answering, config: Handler, target: str | bytes, method: str = "GET", route: str = "", **fields: str
+) -> FakeExchange:
+    """The same, and end it."""
+    exchange = begin(answering, config, target, method, route, **fields)
     if not exchange.over:
         exchange.transmit()
     return exchange
