@@ -82,6 +82,7 @@ class FileCache:
     def put(self, entry: FileEntry) -> None:
         """Keep an entry, in place of the one with its key if there is one."""
         self.remove(entry.key)
+        entry.is_evicted = False  # one that was, and holds still, may come back
         # Room is made before, so that the newest one is there whatever the bounds: it is about to be sent.
         cost = _cost(entry)
         while self.entries and (len(self.entries) >= self._max_entries or self._bytes + cost > self._max_bytes):

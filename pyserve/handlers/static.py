@@ -218,16 +218,23 @@ class StaticHandler:
         is_again: bool,
     ) -> None:
         wall_ns = self._wall_ns()
+        if known is not None:
+            known.retain()  # it may be let go of meanwhile, and may be what is found
 
         def done(entry: FileEntry | None, error: BaseException | None) -> None:
             if not is_again and error is not None and self._has_room_again(error):
                 self._ask_disk(key, look_up, known, find_again, is_again=True)
-                return
-            del self._cache.look_ups[key]
-            if entry is not None:
-                look_up.found(self._keep(key, known, entry, self._clock()))
-            elif error is not None:
-                self._not_found(key, known, error, look_up.found, look_up.failed)
+            else:
+                del self._cache.look_ups[key]
+                if entry is not None:
+                    entry = self._keep(key, known, entry, self._clock())
+                    entry.retain()  # what the first of them makes of it may push it out of the cache
+                    look_up.found(entry)
+                    entry.release()
+                elif error is not None:
+                    self._not_found(key, known, error, look_up.found, look_up.failed)
+            if known is not None:
+                known.release()
 
         self._cache.waits += 1
         lane = self._lanes.disk if self._finder.is_local else self._lanes.network
@@ -237,7 +244,7 @@ class StaticHandler:
         cache = self._cache
         entry.fresh_until_s = now_s + FRESH_S
         entry.keeper = self._renew
-        if entry is known or self._find(entry.key) is entry:
+        if self._find(entry.key) is entry:
             cache.checks += 1
             return entry
         if known is not None and known.key != entry.key:
@@ -324,10 +331,12 @@ class StaticHandler:
         return coding
 
     def _answer_coded(self, exchange: Exchange, entry: FileEntry, coding: bytes, extra: Extra) -> None:
-        key = coded_key(entry, coding)
         if coding in entry.beside:
+            if entry.body is None:
+                entry.retain()  # it may be let go of meanwhile, and is what is sent if the coded file has gone
+                exchange.at_end(entry.release)
             self._look_up(
-                key,
+                coded_key(entry, coding),
                 lambda wall_ns: self._finder.find_coded(entry, coding, wall_ns, in_memory=True),
                 lambda known, wall_ns: (
                     known
@@ -338,7 +347,7 @@ class StaticHandler:
                 lambda error: self._send(exchange, entry, extra),  # it has gone since
             )
             return
-        coded = self._find(key)
+        coded = self._find(coded_key(entry, coding))
         if coded is not None and coded.signature == entry.signature:
             coded.fresh_until_s = entry.fresh_until_s
             coded.is_hot = True
