@@ -34,10 +34,11 @@ SUFFIXES = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
 _CODED_ENDINGS = tuple(SUFFIXES.values())
 FOLDER_FRESH_NS = 200_000_000
 MAX_FOLDERS = 4096
-_NEVER: Signature = (0, 0, 0, 0, 0)
 _STALE_NS = 60_000_000_000
 """A coded file that is so much older than its original was forgotten when that was changed. Unpacking an archive, or
 copying a folder, makes them in any order, but not minutes apart."""
+_CHANGED: Signature = (0, 0, 0, 0, 0)
+"""Of no folder: what was seen there is to be looked for again."""
 _numbers = itertools.count(1)
 
 Known = Callable[[Key], FileEntry | None]
@@ -190,7 +191,7 @@ class Finder:
             raise BlockingIOError
         else:
             # What changes again within the same moment would not show: so it counts as changed already.
-            signature = signature if is_settled(status, wall_ns) else _NEVER
+            signature = signature if is_settled(status, wall_ns) else _CHANGED
             with os.scandir(path) as entries:
                 coded = frozenset(entry.name for entry in entries if entry.name.endswith(_CODED_ENDINGS))
             seen = _Folder(wall_ns, signature, coded)
@@ -352,11 +353,16 @@ class Finder:
                 )
             except BlockingIOError:
                 raise
+            except (FileNotFoundError, IsADirectoryError):
+                continue
             except OSError:
+                entry.folder = (path, _CHANGED)  # no descriptor, no permission: the folder won't say when that is over
                 continue
             try:
                 if os.fstat(fd).st_mtime_ns + _STALE_NS >= entry.signature[3]:
                     found.append(coding)
+                else:
+                    entry.folder = (path, _CHANGED)  # nor when it is written anew in its place
             finally:
                 os.close(fd)
         return tuple(found)
