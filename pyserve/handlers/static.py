@@ -397,20 +397,27 @@ class StaticHandler:
         assert self._compression is not None
         if request.is_conditional:
             conditions = read_conditions(request.fields)
-            if conditions is not None and self._is_settled(exchange, entry, conditions):
+            if conditions is not None and self._is_settled(exchange, entry, conditions, extra):
                 return
         coded = self._compression.around(exchange)
         block = _block(entry, extra).replace(b"vary: accept-encoding\r\n", b"")  # it says so itself
         coded.send_lent(200, block, entry, 0, entry.size)
 
-    def _is_settled(self, exchange: Exchange, entry: FileEntry, conditions: Conditions) -> bool:
+    def _is_settled(self, exchange: Exchange, entry: FileEntry, conditions: Conditions, extra: Extra) -> bool:
         """Answer if the conditions leave nothing to send."""
         is_get = exchange.request.method == "GET"
         outcome = decide(conditions, b"W/" + entry.etag, entry.mtime_s, entry.size, is_get=is_get)
-        if outcome.status in (304, 412):
-            self._send_outcome(exchange, entry, outcome, NOTHING)
-            return True
-        return False
+        if outcome.status == 304:
+            # What the 200 would have (RFC 9110 §15.4.5): a weak tag, and no ranges.
+            block = entry.unchanged_block.replace(b"etag: ", b"etag: W/", 1).replace(
+                b"accept-ranges: bytes\r\n", b"", 1
+            )
+            exchange.send(304, block + extra.lines, b"", 0, entry.fresh_until_s if extra.is_lasting else 0.0)
+        elif outcome.status == 412:
+            self._send_outcome(exchange, entry, outcome, extra)
+        else:
+            return False
+        return True
 
     def _send(self, exchange: Exchange, entry: FileEntry, extra: Extra) -> None:
         request = exchange.request
