@@ -148,7 +148,7 @@ class Finder:
 
     def code(self, original: FileEntry, body: bytes, coding: bytes) -> FileEntry:
         """Return the entry of what was compressed here."""
-        entry = FileEntry(coded_key(original, coding), original.name, original.path, is_quick=True)
+        entry = FileEntry(made_key(original, coding), original.name, original.path, is_quick=True)
         entry.become(original, body)
         entry.varies = True
         entry.write_heads(self._cache, coding)
@@ -369,6 +369,12 @@ class Finder:
 
 
 def coded_key(original: FileEntry, coding: bytes) -> Key:
-    """No path has a NUL in it, so this is the key of no other file."""
+    """Of a coded file beside another. No path has a NUL in it, so this is the key of no other file."""
     number, name = original.key
     return number, f"{name}\0{coding.decode()}"
+
+
+def made_key(original: FileEntry, coding: bytes) -> Key:
+    """Of what was compressed here: a coded file may come to lie beside it, and takes precedence."""
+    number, name = original.key
+    return number, f"{name}\0\0{coding.decode()}"

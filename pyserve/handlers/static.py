@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyserve.config.model import Files
 from pyserve.files.cache import FileCache, LookUp
 from pyserve.files.entry import FileEntry, Key
-from pyserve.files.finder import Finder, IsFolder, IsListing, IsStatus, coded_key
+from pyserve.files.finder import Finder, IsFolder, IsListing, IsStatus, coded_key, made_key
 from pyserve.files.opening import RootMissing
 from pyserve.handlers.disposition import attachment
 from pyserve.handlers.interface import Exchange, Handler, Lanes
@@ -347,8 +347,13 @@ class StaticHandler:
                 lambda error: self._send(exchange, entry, extra),  # it has gone since
             )
             return
-        coded = self._find(coded_key(entry, coding))
-        if coded is not None and coded.signature == entry.signature:
+        coded = self._find(made_key(entry, coding))
+        # What may have changed without a sign is good for this very entry alone.
+        if (
+            coded is not None
+            and coded.signature == entry.signature
+            and (coded.is_settled or coded.fresh_until_s == entry.fresh_until_s)
+        ):
             coded.fresh_until_s = entry.fresh_until_s
             coded.is_hot = True
             self._send(exchange, coded, extra)
@@ -361,7 +366,10 @@ class StaticHandler:
         """Compress a file's content in a thread, once for all who ask meanwhile, and keep it."""
         from pyserve.http.codings import compress
 
-        key = coded_key(entry, coding)
+        entry.retain()
+        exchange.at_end(entry.release)
+        number, name = made_key(entry, coding)
+        key = number, f"{name}\0{id(entry)}"  # of this very content: the file may change meanwhile
         found = lambda coded: self._send(exchange, coded, extra)  # noqa: E731
         failed = lambda error: self._send(exchange, entry, extra)  # noqa: E731
         pending = self._cache.look_ups.get(key)
