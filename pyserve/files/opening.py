@@ -27,6 +27,9 @@ _HERE = -100  # AT_FDCWD
 # openat2(2)
 _NUMBER = 437
 _NO_XDEV, _NO_MAGICLINKS, _BENEATH, _CACHED = 0x01, 0x02, 0x08, 0x20
+# A link that is absolute, or leads out, or to another disk; or one with ".." while something was renamed, anywhere on
+# the machine: the kernel can't say then where it leads.
+_UNDECIDED = (errno.EXDEV, errno.EAGAIN)
 
 
 class RootMissing(Exception):
@@ -54,9 +57,9 @@ def open_below(folder: int, root: bytes, name: bytes, *, follows_links: bool, in
     try:
         fd = _openat2(folder, name, _FILE, _resolve(follows_links, in_memory))
     except OSError as error:
-        if error.errno == errno.EXDEV:
+        if error.errno in _UNDECIDED:
             if in_memory:
-                raise BlockingIOError from None  # a link that is absolute, or leads out, or to another disk
+                raise BlockingIOError from None
             return _open_linked(root, name, _walk)
         if error.errno != errno.ENOSYS:
             raise
@@ -75,7 +78,7 @@ def open_folder_below(folder: int, root: bytes, name: bytes, *, follows_links: b
     try:
         return _openat2(folder, name, _LISTED, _resolve(follows_links, in_memory=False))
     except OSError as error:
-        if error.errno == errno.EXDEV:
+        if error.errno in _UNDECIDED:
             return _open_linked(root, name, _walk_to_folder)
         if error.errno != errno.ENOSYS:
             raise
