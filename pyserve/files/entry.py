@@ -180,17 +180,19 @@ class FileEntry:
             os.close(fd)
 
 
-def _read_small(fd: int, status: os.stat_result, in_memory: bool) -> tuple[os.stat_result, bytes]:
-    """Return a body and the status that it belongs to, as long as nobody writes without pause."""
+def _read_small(fd: int, status: os.stat_result, in_memory: bool) -> tuple[os.stat_result, bytes | None]:
+    """Return a body and the status that it belongs to; no body if it isn't small any more. Of a file that is written
+    without pause the status is an earlier one, so that the next look sees a change."""
+    before = status
+    body = b""
     for _ in range(_READ_ATTEMPTS):
         body = _read_from_memory(fd, status.st_size) if in_memory else _read(fd, status.st_size)
-        after = os.fstat(fd)
-        if signature_of(after) == signature_of(status) and len(body) == status.st_size:
+        before, status = status, os.fstat(fd)
+        if signature_of(status) == signature_of(before) and len(body) == status.st_size:
             break
-        status = after
         if status.st_size > SMALL_BYTES:
-            break
-    return status, body
+            return status, None
+    return before, body
 
 
 def _read(fd: int, count: int) -> bytes:
