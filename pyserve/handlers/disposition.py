@@ -26,9 +26,8 @@ def attachment(query: bytes, path: str) -> bytes:
 
 def _line(raw: bytes) -> bytes:
     name = raw.replace(b"\\", b"/").rpartition(b"/")[2].decode("utf-8", "replace")
-    name = "".join(character for character in name if character.isprintable()).strip().lstrip(".")
-    while len(name.encode()) > _MOST_BYTES:
-        name = name[:-1]
+    name = "".join(character for character in name if character.isprintable()).lstrip(". ")
+    name = name.encode()[:_MOST_BYTES].decode("utf-8", "ignore").rstrip()
     if not name:
         return b"content-disposition: attachment\r\n"
     plain = "".join(character if " " <= character <= "~" and character not in '"\\%' else "_" for character in name)
