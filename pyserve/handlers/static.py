@@ -299,9 +299,10 @@ class StaticHandler:
         failed(error)
 
     def _fail(self, exchange: Exchange, rest: str, error: BaseException) -> None:
-        if isinstance(error, IsFolder):
+        is_listing = isinstance(error, IsListing)
+        if isinstance(error, IsFolder) or (is_listing and not exchange.request.path.endswith("/")):
             _redirect_to_folder(exchange)
-        elif isinstance(error, IsListing):
+        elif is_listing:
             self._list(exchange, rest)
         elif isinstance(error, IsStatus):
             exchange.fail(error.status, "no entry of try exists")

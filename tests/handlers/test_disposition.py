@@ -13,7 +13,8 @@ from pyserve.handlers.disposition import attachment
 
 # A header line of RFC 6266 as browsers read it.
 LINE = re.compile(
-    rb'content-disposition: attachment(?:; filename="([ !#-\x5b\x5d-~]*)"(?:; filename\*=UTF-8\'\'([A-Za-z0-9!#$&+.^_`|~%-]+))?)?\r\n'
+    rb'content-disposition: attachment(?:; filename="([ !#-\x5b\x5d-~]*)"'
+    rb"(?:; filename\*=UTF-8''([A-Za-z0-9!#$&+.^_`|~%-]+))?)?\r\n"
 )
 
 
