@@ -55,6 +55,7 @@ class FakeExchange:
         self.calls: list[str] = []
         self.receiver: Receiver | None = None
         self.lent: list[tuple[int, int, int]] = []
+        self._behind: list[tuple[int, bytes]] = []  # behind which of those
         self._at_end: list[Callable[[], None]] = []
 
     def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
@@ -81,7 +82,10 @@ class FakeExchange:
         if self.over:
             return
         self.calls.append("send_data")
-        self.body += data
+        if self.lent:
+            self._behind.append((len(self.lent), data))
+        else:
+            self.body += data
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
         if self.over:
@@ -149,8 +153,10 @@ class FakeExchange:
         """Read what was lent, as a transport would after the handler has returned, and end."""
         while self.lent:
             lent, self.lent = self.lent, []
-            for fd, offset, count in lent:
+            behind, self._behind = self._behind, []
+            for number, (fd, offset, count) in enumerate(lent, 1):
                 self.body += os.pread(fd, count, offset)
+                self.body += b"".join([data for place, data in behind if place == number])
             self.is_writable = True
             if self.receiver is not None:
                 self.receiver.on_writable()
