@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,7 +33,7 @@ MAX_LISTED = 10_000
 SUFFIXES = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
 """Content codings and what the names of files with them end in; the server's favourite first."""
 _CODED_ENDINGS = tuple(SUFFIXES.values())
-FOLDER_FRESH_NS = 200_000_000
+FOLDER_FRESH_S = 0.2
 MAX_FOLDERS = 4096
 _STALE_NS = 60_000_000_000
 """A coded file that is so much older than its original was forgotten when that was changed. Unpacking an archive, or
@@ -63,7 +64,7 @@ class IsStatus(Exception):
 class _Folder(NamedTuple):
     """A folder as it was seen. ``coded``: the names in it that end as those of coded files do."""
 
-    looked_ns: int
+    looked_s: float
     signature: Signature
     coded: frozenset[bytes]
 
@@ -73,6 +74,7 @@ class Finder:
 
     __slots__ = (
         "_cache",
+        "_clock",
         "_codings",
         "_compress",
         "_device",
@@ -84,12 +86,15 @@ class Finder:
         "number",
     )
 
-    def __init__(self, files: Files, compress: Compress | None = None) -> None:
+    def __init__(
+        self, files: Files, compress: Compress | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._files = files
         self._root = os.fsencode(os.path.dirname(files.path) if files.is_single else files.path)
         self._cache = files.cache.encode()
         self._types = MediaTypes(dict(files.types), files.charset)
         self._compress = compress
+        self._clock = clock
         codings = compress.codings if compress is not None else ()
         # What is compressed here comes in the config's order, before what only lies there.
         order = [coding.encode() for coding in codings] + [
@@ -164,29 +169,31 @@ class Finder:
             if entry.folder is None:
                 return True
             path, signature = entry.folder
-            return self._folder_signature(path, wall_ns) == signature
+            return self._folder_signature(path) == signature
         except OSError:
             return False
 
-    def _folder_signature(self, path: bytes, wall_ns: int) -> Signature:
+    def _folder_signature(self, path: bytes) -> Signature:
         """One look serves all the files in it for a moment."""
+        looked_s = self._clock()
         seen = self._folders.get(path)
-        if seen is not None and 0 <= wall_ns - seen.looked_ns < FOLDER_FRESH_NS:
+        if seen is not None and looked_s - seen.looked_s < FOLDER_FRESH_S:
             return seen.signature
         signature = signature_of(os.stat(path))
         if seen is not None and seen.signature == signature:
-            self._folders[path] = seen._replace(looked_ns=wall_ns)
+            self._folders[path] = seen._replace(looked_s=looked_s)
         return signature
 
     def _look_at_folder(self, path: bytes, wall_ns: int, in_memory: bool) -> _Folder:
         """Return how a folder looks and which coded files are in it; ``BlockingIOError`` if it has to be read."""
+        looked_s = self._clock()
         seen = self._folders.get(path)
-        if seen is not None and 0 <= wall_ns - seen.looked_ns < FOLDER_FRESH_NS:
+        if seen is not None and looked_s - seen.looked_s < FOLDER_FRESH_S:
             return seen
         status = os.stat(path)
         signature = signature_of(status)
         if seen is not None and seen.signature == signature:
-            seen = seen._replace(looked_ns=wall_ns)
+            seen = seen._replace(looked_s=looked_s)
         elif in_memory:
             raise BlockingIOError
         else:
@@ -194,7 +201,7 @@ class Finder:
             signature = signature if is_settled(status, wall_ns) else _CHANGED
             with os.scandir(path) as entries:
                 coded = frozenset(entry.name for entry in entries if entry.name.endswith(_CODED_ENDINGS))
-            seen = _Folder(wall_ns, signature, coded)
+            seen = _Folder(looked_s, signature, coded)
         if len(self._folders) >= MAX_FOLDERS:
             self._folders.clear()  # LIMIT: bounded; looked at again
         self._folders[path] = seen

@@ -38,9 +38,6 @@ ASKED_LATELY_S = 60.0
 """Within that the kernel is sure to know a file still, so one ``stat`` does not wait for a disk of this machine."""
 CODED_BYTES = 1024 * 1024
 """Up to this size what is compressed here is kept; larger files are compressed on their way, each time."""
-STALLED_S = 0.02
-APART_S = 10.0
-"""A disk that kept the loop waiting for ``STALLED_S`` is asked by helper threads only for so long."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _STATUSES = {
     errno.EACCES: 403,
@@ -75,7 +72,6 @@ class StaticHandler:
     """One ``files`` of the config. ``cache`` is shared by all handlers of a front."""
 
     __slots__ = (
-        "_apart_until_s",
         "_cache",
         "_clock",
         "_compression",
@@ -98,7 +94,7 @@ class StaticHandler:
     ) -> None:
         """``compression``: where the route has ``compress``."""
         self._files = files
-        self._finder = Finder(files, None if compression is None else compression.configured)
+        self._finder = Finder(files, None if compression is None else compression.configured, clock)
         self._number = self._finder.number
         self._cache = cache
         self._find = cache.entries.get
@@ -106,7 +102,6 @@ class StaticHandler:
         self._compression = compression
         self._clock = clock
         self._wall_ns = wall_ns
-        self._apart_until_s = 0.0
 
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
         request = exchange.request
@@ -181,7 +176,7 @@ class StaticHandler:
             else:
                 pending.waiting.append((found, failed))
             return
-        if self._finder.is_local and now_s >= self._apart_until_s:
+        if self._finder.is_local:
             wall_ns = self._wall_ns()
             try:
                 if (
@@ -200,8 +195,6 @@ class StaticHandler:
                     self._not_found(key, known, error, found, failed)
                     return
             else:
-                if self._clock() - now_s > STALLED_S:
-                    self._apart_until_s = now_s + APART_S
                 found(self._keep(key, known, entry, now_s))
                 return
         look_up = self._cache.look_ups[key] = LookUp(now_s)
@@ -259,12 +252,10 @@ class StaticHandler:
             return True
         if entry.is_evicted or not entry.is_local or now_s - entry.fresh_until_s > ASKED_LATELY_S:
             return False
-        if now_s < self._apart_until_s or (entry.original is not None and not self._renew(entry.original)):
+        if entry.original is not None and not self._renew(entry.original):
             return False
         if not self._finder.is_unchanged(entry, self._wall_ns()):
             return False
-        if self._clock() - now_s > STALLED_S:
-            self._apart_until_s = now_s + APART_S
         entry.fresh_until_s = now_s + FRESH_S
         entry.is_hot = True
         self._cache.checks += 1
@@ -421,7 +412,7 @@ class StaticHandler:
             block = entry.unchanged_block.replace(b"etag: ", b"etag: W/", 1).replace(
                 b"accept-ranges: bytes\r\n", b"", 1
             )
-            exchange.send(304, block + extra.lines, b"", 0, entry.fresh_until_s if extra.is_lasting else 0.0)
+            exchange.send(304, block + extra.lines, b"", 0, entry if extra.is_lasting else None)
         elif outcome.status == 412:
             self._send_outcome(exchange, entry, outcome, extra)
         else:

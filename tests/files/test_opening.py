@@ -14,7 +14,6 @@ import pytest
 from pyserve.files import opening
 from pyserve.files.opening import (
     RootMissing,
-    is_missing_from_memory,
     open_below,
     open_folder_below,
     open_root,
@@ -91,7 +90,6 @@ def test_what_is_not_in_memory_raises_blocking(root: Path, folder: int, monkeypa
         lambda: open_below(folder, name, b"missing", follows_links=True, in_memory=True),
         lambda: open_root(name, in_memory=True),
         lambda: open_single(name + b"/a.txt", in_memory=True),
-        lambda: is_missing_from_memory(folder, b"a.txt", follows_links=False),
     ):
         with pytest.raises(BlockingIOError):
             ask()
@@ -105,8 +103,6 @@ def test_without_openat2_nothing_is_known_to_be_in_memory(
     with pytest.raises(BlockingIOError):
         open_below(folder, os.fsencode(root), b"a.txt", follows_links=False, in_memory=True)
     with pytest.raises(BlockingIOError):
-        is_missing_from_memory(folder, b"missing", follows_links=False)
-    with pytest.raises(BlockingIOError):
         open_root(os.fsencode(root), in_memory=True)
 
 
@@ -115,19 +111,6 @@ def test_a_link_that_leads_elsewhere_is_not_for_the_loop(root: Path, folder: int
     assert read(open_below(folder, name, b"absolute", follows_links=False)) == b"a"
     with pytest.raises(BlockingIOError):
         open_below(folder, name, b"absolute", follows_links=False, in_memory=True)
-
-
-def test_missing_is_what_the_kernel_knows_not_to_be_there_and_nothing_else(
-    root: Path, folder: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    numbers = [errno.ENOENT]
-    answer_with(monkeypatch, lambda real, *arguments: -numbers[0])
-    assert is_missing_from_memory(folder, b"x", follows_links=False)
-    for numbers[0] in (errno.EXDEV, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EAGAIN, errno.EIO, errno.ELOOP):
-        with pytest.raises(BlockingIOError):
-            is_missing_from_memory(folder, b"x", follows_links=False)
-    monkeypatch.undo()
-    assert not is_missing_from_memory(folder, b"a.txt", follows_links=False)
 
 
 @pytest.mark.parametrize("name", [b"inner/up", b"inner/around/up"])

@@ -66,7 +66,7 @@ def test_several_ranges_come_as_parts(site: Served, name: str, content: bytes) -
             assert exchange.headers[field] == full.headers[field]
         assert exchange.headers.get("content-encoding") == full.headers.get("content-encoding")
         assert "content-range" not in exchange.headers
-        assert exchange.same_until == 0.0
+        assert exchange.same is None
 
 
 @pytest.mark.parametrize("name", ["small.bin", "large.bin"])
@@ -127,6 +127,6 @@ def test_a_file_that_is_let_go_of_stays_open_until_its_parts_have_gone(serve: Se
 
 def test_an_empty_file_has_no_parts(site: Served, root: Path) -> None:
     write(root / "empty.bin", b"")
-    for wanted, status in (("bytes=0-", 416), ("bytes=-1", 200), ("bytes=0-0,2-3", 416)):
+    for wanted, status in (("bytes=0-", 200), ("bytes=-1", 200), ("bytes=0-0,2-3", 200)):
         exchange = site.ask("/empty.bin", range=wanted)
         assert (exchange.status, exchange.body if status == 200 else b"") == (status, b"")

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -123,28 +122,6 @@ def test_without_openat2_every_look_but_a_stat_of_what_is_known_is_a_threads(
     served.wait(static.ASKED_LATELY_S + 1)
     assert served.ask("/a.txt").body == b"a"
     assert served.jobs == 4
-
-
-def test_a_disk_that_held_up_the_loop_is_asked_by_threads_for_a_while(
-    serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served = serve(Files(str(root), precompressed=False))
-    served.ask("/a.txt")
-    real = os.preadv
-
-    def slow(*arguments: Any) -> int:
-        served.clock.now_s += 2 * static.STALLED_S
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "preadv", slow)
-        assert served.ask("/b.txt").body == b"b"
-    assert served.disk.jobs == 0
-    served.ask("/big.bin")
-    assert served.disk.jobs == 1
-    served.wait(static.APART_S + 1)
-    served.ask("/text.txt")
-    assert served.disk.jobs == 1
 
 
 # Many who wait for one look.
