@@ -162,11 +162,13 @@ def _hand_over(table: Table, expectations: list[Expectation]) -> tuple[tuple[str
     if not isinstance(values, Mapping):
         table.wrong_type(values, 'a table of path prefixes and folders, as { "/protected" = "media" }', "hand_over")
         return ()
-    found = {}
+    found: dict[str, str] = {}
     for prefix, value in values.items():
         text = table.text_at(value, ("hand_over", prefix), 'a folder, as "media"')
-        if not prefix.startswith("/") or "\0" in prefix or "//" in prefix:
+        if not isinstance(prefix, str) or not _is_prefix(prefix):
             table.problem('expected a path prefix, as "/protected"', "hand_over", prefix)
+        elif prefix.rstrip("/") in found:
+            table.problem("is the same prefix as one before it", "hand_over", prefix)
         elif "\0" in text:
             table.problem("expected a path without a NUL character", "hand_over", prefix)
         elif text:
@@ -174,3 +176,9 @@ def _hand_over(table: Table, expectations: list[Expectation]) -> tuple[tuple[str
             expectations.append(Expectation("folder", folder, table.place("hand_over", prefix)))
             found[prefix.rstrip("/")] = folder
     return tuple(found.items())
+
+
+def _is_prefix(text: str) -> bool:
+    """Can a decoded path without dot segments be below it?"""
+    segments = text.split("/")
+    return text.startswith("/") and not {".", ".."} & set(segments) and "\0" not in text and "//" not in text

@@ -127,13 +127,13 @@ def build_error_pages(
     return build
 
 
-def build_hand_over(app: model.App, files: FileCache, lanes: Lanes) -> HandOver | None:
+def build_hand_over(app: model.App, files: FileCache, lanes: Lanes, report: Report) -> HandOver | None:
     """Imported only where applications name files."""
     if not app.hand_over:
         return None
     from pyserve.handlers.hand_over import HandOver
 
-    return HandOver(app.hand_over, files, lanes)
+    return HandOver(app.name, app.hand_over, files, lanes, report)
 
 
 def build_router(
@@ -143,10 +143,10 @@ def build_router(
     lanes: Lanes,
     report: Report = lambda level, kind, text: None,
 ) -> Router[Handler]:
-    """``report``: who hears of error pages that can't be had."""
+    """``report``: who hears of error pages that can't be had, and of what an application says behind its answer."""
     error_pages = build_error_pages(pools, report)
     compressions = _Compressions(lanes.cpu)
-    hand_overs = {app.name: build_hand_over(app, files, lanes) for app in config.apps}
+    hand_overs = {app.name: build_hand_over(app, files, lanes, report) for app in config.apps}
 
     def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
         modifiers = site.modifiers if route is None else route.modifiers

@@ -135,6 +135,8 @@ class AppCall:
             exchange.resume_body()
 
     def body_data(self, data: bytes) -> None:
+        if self._is_done:
+            return  # nobody reads it any more
         try:
             self._keep_body().append(data)
         except OSError as error:
@@ -152,6 +154,17 @@ class AppCall:
         elif self._send_window is not None:
             self._pool.give_time(self)
             self._send_body()
+
+    @property
+    def _is_done(self) -> bool:
+        """Has the application ended? Its answer may still be on its way."""
+        return self.has_answer and self.worker is None
+
+    def _drop_rest(self) -> None:
+        """The application is done without having read all: many clients send all of a body before they read."""
+        self.worker = None
+        self._send_window = None
+        self.exchange.resume_body()
 
     def _keep_body(self) -> Spool:
         """Return where the body waits for the worker, made at first need."""
@@ -217,12 +230,16 @@ class AppCall:
             raise frames.WireError(f"answer with unclean fields: {block[:200]!r}")
         if is_whole and (length == len(body) or (length < 0 and exchange.request.method != "HEAD")):
             exchange.send(status, block, body, flags)
+            if self._send_window is not None:  # it goes on: as a file that the application has named
+                self._drop_rest()
             return True
         # HEAD of unknown length too: a Content-Length of 0 would be a lie about what GET has (RFC 9110, 8.6).
         exchange.send_head(status, block, None if length < 0 else length, flags)
         if is_whole:
             exchange.send_data(body)
             exchange.finish()
+            if self._send_window is not None:
+                self._drop_rest()
             return True
         if body:
             self.data(body)
@@ -324,6 +341,8 @@ class AppCall:
         self.worker = None
         if not self._spool and not self.exchange.over:
             self.exchange.finish()
+        if self._send_window is not None:
+            self._drop_rest()
 
     def on_writable(self) -> None:
         exchange = self.exchange

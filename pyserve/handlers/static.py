@@ -59,13 +59,13 @@ class Extra(NamedTuple):
     """Header lines beside a file's own."""
 
     lines: bytes
-    has_type: bool
-    """There is a Content-Type among them."""
+    content_type: bytes
+    """In place of the one that the file's name means; b"" = none."""
     is_lasting: bool
     """The same for every equal head."""
 
 
-NOTHING = Extra(b"", False, True)
+NOTHING = Extra(b"", b"", True)
 
 
 class StaticHandler:
@@ -123,7 +123,7 @@ class StaticHandler:
             extra = NOTHING
             if self._files.download and b"download" in request.query:
                 lines = attachment(request.query, request.path)
-                extra = Extra(lines, False, True) if lines else NOTHING
+                extra = Extra(lines, b"", True) if lines else NOTHING
             self.serve(exchange, rest, extra)
 
     def serve(self, exchange: Exchange, rest: str, extra: Extra = NOTHING) -> None:
@@ -482,7 +482,13 @@ class StaticHandler:
 def _block(entry: FileEntry, extra: Extra) -> bytes:
     if extra is NOTHING:
         return entry.block
-    return extra.lines + (entry.block[entry.block.index(b"\n") + 1 :] if extra.has_type else entry.block)
+    if not extra.content_type:
+        return extra.lines + entry.block
+    return b"%bcontent-type: %b\r\n%b" % (extra.lines, extra.content_type, _without_type(entry))
+
+
+def _without_type(entry: FileEntry) -> bytes:
+    return entry.block[entry.block.index(b"\n") + 1 :]
 
 
 def _send_part(
@@ -501,9 +507,8 @@ def _send_part(
 def _send_parts(exchange: Exchange, entry: FileEntry, outcome: Outcome, extra: Extra) -> None:
     """Send several ranges as ``multipart/byteranges``."""
     boundary = os.urandom(16).hex().encode()
-    frames = frame_parts(outcome.parts, entry.size, entry.content_type, boundary)
-    lines = b"content-type: %b\r\n%b" % (multipart_type(boundary), entry.block[entry.block.index(b"\n") + 1 :])
-    block = lines if extra.has_type else extra.lines + lines
+    frames = frame_parts(outcome.parts, entry.size, extra.content_type or entry.content_type, boundary)
+    block = b"%bcontent-type: %b\r\n%b" % (extra.lines, multipart_type(boundary), _without_type(entry))
     entry.retain()
     exchange.at_end(entry.release)
     exchange.send_head(206, block, frames.length)
