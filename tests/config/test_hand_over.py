@@ -49,15 +49,16 @@ def test_a_prefix_stands_for_a_folder_relative_to_the_applications_own(
     assert folders_of(value) == expected
 
 
+TABLE = "5: app.shop.hand_over: expected a table of path prefixes and folders,"
 EXPECTED = 'expected a path prefix, as "/protected"'
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ("true", "5: app.shop.hand_over: expected a table of path prefixes and folders, as "),
-        ('"media"', '5: app.shop.hand_over: expected a table of path prefixes and folders, as { "/protected" = "media" }'),
-        ("[]", "5: app.shop.hand_over: expected a table of path prefixes and folders, as "),
+        ("true", f'{TABLE} as {{ "/protected" = "media" }}, not true'),
+        ('"media"', f"{TABLE} as "),
+        ("[]", f"{TABLE} as "),
         ('{ protected = "media" }', f"5: app.shop.hand_over.protected: {EXPECTED}"),
         ('{ "" = "media" }', f'5: app.shop.hand_over."": {EXPECTED}'),
         ('{ "//" = "media" }', f'5: app.shop.hand_over."//": {EXPECTED}'),

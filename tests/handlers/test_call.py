@@ -189,3 +189,24 @@ def test_an_answer_after_the_end_of_its_exchange_changes_nothing() -> None:
     exchange.fail(504, "too late")
     say(table, frames.ANSWER, stream, pack_answer(200, COMPLETE, 2, BLOCK, b"hi"))
     assert (exchange.status, table.streams()) == (504, [])
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_the_rest_of_a_body_is_dropped_when_the_application_is_done_and_its_client_still_reads(is_whole: bool) -> None:
+    table = Table(interface=frames.ASGI)
+    exchange = table.ask("/", "POST", body=1_000_000)
+    (stream,) = table.streams()
+    exchange.is_writable = False
+    begin_answer(table, stream)
+    say(table, frames.DATA_LAST, stream, b"an early answer")
+    sent = len(table.channel().data)
+    assert (exchange.over, exchange.calls[-1]) == (False, "resume_body")
+    assert exchange.receiver is not None
+    exchange.receiver.body_data(b"x" * 400_000)
+    if is_whole:
+        exchange.receiver.body_end()
+    assert (len(table.channel().data), exchange.calls[-1]) == (sent, "resume_body")
+    exchange.is_writable = True
+    exchange.receiver.on_writable()
+    exchange.transmit()
+    assert exchange.body == b"an early answer"
