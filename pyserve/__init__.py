@@ -7,6 +7,7 @@ The folders are the path of a request:
     step 4     parse and route            ``http``      bytes to a checked request
                                           ``routing``   host to site, path to route, route to handler
                                           ``handlers``  files, redirects and answers end here
+                                          ``files``     from a path below a folder to bytes that are ready
     step 5     a worker runs the app      ``balance``   which worker, or how long to wait
                                           ``wire``      request and answer as frames over a socketpair
                                           ``worker``    the WSGI or ASGI call, in the application's own interpreter
