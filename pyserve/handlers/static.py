@@ -21,7 +21,7 @@ from pyserve.files.entry import FileEntry, Key
 from pyserve.files.finder import Finder, IsFolder, IsListing, IsStatus, coded_key, made_key
 from pyserve.files.opening import RootMissing
 from pyserve.handlers.disposition import attachment
-from pyserve.handlers.interface import Exchange, Handler, Lanes
+from pyserve.handlers.interface import Exchange, Handler, Lanes, Same
 from pyserve.http.conditional import Conditions, Outcome, decide, read_conditions
 from pyserve.http.location import AS_WRITTEN, PATH, encode, encode_text, local_reference
 from pyserve.http.multipart import frame_parts, multipart_type
@@ -412,7 +412,7 @@ class StaticHandler:
             block = entry.unchanged_block.replace(b"etag: ", b"etag: W/", 1).replace(
                 b"accept-ranges: bytes\r\n", b"", 1
             )
-            exchange.send(304, block + extra.lines, b"", 0, entry if extra.is_lasting else None)
+            exchange.send(304, block + extra.lines, b"", 0, _same(entry) if extra.is_lasting else None)
         elif outcome.status == 412:
             self._send_outcome(exchange, entry, outcome, extra)
         else:
@@ -427,7 +427,7 @@ class StaticHandler:
             outcome = decide(conditions, entry.etag, entry.mtime_s, entry.size, is_get=is_get)
             self._send_outcome(exchange, entry, outcome, extra)
         elif entry.body is not None and extra is NOTHING:
-            exchange.send(200, entry.block, entry.body, 0, entry)
+            exchange.send(200, entry.block, entry.body, 0, _same(entry))
         else:
             _send_part(exchange, 200, _block(entry, extra), entry, 0, entry.size, extra.is_lasting)
 
@@ -443,7 +443,7 @@ class StaticHandler:
             _send_part(exchange, 206, _block(entry, extra) + span, entry, first, count, extra.is_lasting)
         elif status == 304:
             block = entry.unchanged_block + extra.lines
-            exchange.send(304, block, b"", 0, entry if extra.is_lasting else None)
+            exchange.send(304, block, b"", 0, _same(entry) if extra.is_lasting else None)
         elif status == 416:
             exchange.fail(416, "range beyond the end", b"content-range: bytes */%d\r\n" % entry.size)
         else:
@@ -479,6 +479,23 @@ class StaticHandler:
         lane.run(work, done)
 
 
+class _Until:
+    """An answer that holds for a moment, and then is looked for again."""
+
+    __slots__ = ("fresh_until_s",)
+
+    def __init__(self, fresh_until_s: float) -> None:
+        self.fresh_until_s = fresh_until_s
+
+    def renew(self) -> bool:
+        return False
+
+
+def _same(entry: FileEntry) -> Same:
+    """What paths fall back to may be as it was while one of them has got a file of its own."""
+    return entry if entry.key[0] > 0 else _Until(entry.fresh_until_s)
+
+
 def _block(entry: FileEntry, extra: Extra) -> bytes:
     if extra is NOTHING:
         return entry.block
@@ -494,7 +511,7 @@ def _without_type(entry: FileEntry) -> bytes:
 def _send_part(
     exchange: Exchange, status: int, block: bytes, entry: FileEntry, first: int, count: int, is_lasting: bool
 ) -> None:
-    same = entry if is_lasting else None
+    same = _same(entry) if is_lasting else None
     if entry.body is not None:
         exchange.send(status, block, entry.body if count == entry.size else entry.body[first : first + count], 0, same)
     elif exchange.request.method == "HEAD":

@@ -395,3 +395,15 @@ def test_a_descriptor_stays_open_until_its_exchange_is_over(site: Served, root: 
     assert entry.fd == -1
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_a_fallback_is_not_believed_longer_than_what_comes_before_it(root: Path) -> None:
+    """It is unchanged itself when a path that fell back to it gets a file of its own."""
+    site = Served(Files(str(root), tries=("{path}", "index.html")))
+    fallen, found = site.ask("/deep/link"), site.ask("/style.css")
+    assert fallen.body == b"home"
+    site.clock.now_s += 2
+    assert fallen.same is not None
+    assert not fallen.same.renew()
+    assert found.same is not None
+    assert found.same.renew()
