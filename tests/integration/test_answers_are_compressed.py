@@ -187,13 +187,17 @@ def test_each_piece_of_a_stream_can_be_read_before_the_next_is_made(
 
 @CODINGS
 @KINDS
-def test_an_error_in_the_middle_cuts_the_answer(start_site: StartSite, host: str, coding: str) -> None:
+def test_an_error_in_the_middle_is_seen(start_site: StartSite, host: str, coding: str) -> None:
     site = start_site(SITES)
     site.expect_error("GET /fail: app .* failed")
     with site.connect() as client:
         client.send(request("/fail", host, fields={"Accept-Encoding": coding}))
-        with pytest.raises((Closed, ConnectionResetError)):
-            client.read_response()
+        try:
+            answer = client.read_response()
+        except (Closed, ConnectionResetError):
+            return  # some of it had gone out
+        assert answer.status == 500
+        assert b"Incident" in answer.body  # the page as it is, not coded
 
 
 @CODINGS
