@@ -155,7 +155,7 @@ class HeadReader:
             return raw[:end], rest, varied, known, None if known is None else known.kind
         rest = b"".join(varied[::3])
         known = self._rests.get(rest)
-        if known is None or known.kind is None:
+        if known is None or known.kind is None or len(varied) > 10:  # more than three: they may be too many
             return raw[:end], rest, varied, known, None
         kind = known.kind
         if len(varied) == 4 and varied[1] in _COOKIE:
