@@ -323,7 +323,10 @@ class Pool:
                     del streams[stream]
                     call.worker = None
                     ended += 1
-                    call.exchange.fail(500, f"app {self.name} failed\n{payload.decode('utf-8', 'replace')}")
+                    if payload:
+                        call.exchange.fail(500, f"app {self.name} failed\n{payload.decode('utf-8', 'replace')}")
+                    elif not call.exchange.over:
+                        call.exchange.abort()  # it stopped because the client has left
                 elif kind in (frames.BUSY, frames.RECALLED) and (call.can_move(False) or call.exchange.over):
                     del streams[stream]
                     worker.outstanding -= 1

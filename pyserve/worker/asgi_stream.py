@@ -96,7 +96,9 @@ class AsgiStream(Stream):
                 self._is_bodyless = scope["method"] == "HEAD"
                 await runner.app(scope, self.receive, self.send)
             if self._response < _COMPLETE:
-                text = "" if self.is_gone else "the ASGI application returned without completing its answer"
+                # Who was told that the client has left need not finish.
+                is_excused = self.is_gone or self.is_half_closed
+                text = "" if is_excused else "the ASGI application returned without completing its answer"
                 self._end(frame(FAILED, self.number, text.encode()))
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: a task that raised them would end the loop.
