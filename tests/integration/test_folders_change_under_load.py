@@ -282,7 +282,6 @@ def test_a_stop_does_not_wait_for_a_disk_that_hangs(start_site: StartSite, curre
 
 def test_descriptors_are_given_back_after_many_files_came_and_went(start_site: StartSite, current: Path) -> None:
     site = start_site(SITE)
-    (front,) = site.front_pids()
     site.get("/small.txt")
     with site.same_descriptors():
         for number in range(200):
