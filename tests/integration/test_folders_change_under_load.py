@@ -176,7 +176,7 @@ def test_a_download_under_way_ends_in_time_whatever_becomes_of_its_file(
         # Who asks for it when it has gone lets go of it, so nothing is held for the download any more.
         path.unlink(missing_ok=True)
         wait_until(lambda: head_of(site, "/film.bin") == 404, "the end of the file")
-        assert not any("film" in name for name in processes.descriptors(front))
+        wait_until(lambda: not any("film" in name for name in processes.descriptors(front)), "its descriptor")
     assert site.front_pids() == [front]
 
 
