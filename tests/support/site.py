@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -221,7 +222,7 @@ class Site:
     @contextmanager
     def same_descriptors(self) -> Iterator[None]:
         """Check that every process has the same descriptors open after the block as before."""
-        before = {pid: processes.descriptors(pid) for pid in self.pids()}
+        before = self._steady_descriptors()
         yield
 
         def differences() -> dict[int, Counter[str]]:
@@ -233,6 +234,17 @@ class Site:
             return found
 
         self._settle(lambda: not differences(), lambda: f"descriptors differ: {differences()}")
+
+    def _steady_descriptors(self) -> dict[int, Counter[str]]:
+        """Return what is open once nothing is just being closed, as the connection of the last request may be."""
+        before: dict[int, Counter[str]] = {}
+        for _ in range(40):
+            now = {pid: processes.descriptors(pid) for pid in self.pids()}
+            if now == before:
+                break
+            before = now
+            time.sleep(0.05)
+        return before
 
     @contextmanager
     def memory_within(self, limit_bytes: int) -> Iterator[None]:
