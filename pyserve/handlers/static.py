@@ -266,7 +266,10 @@ class StaticHandler:
         entry = self._find(key)
         if entry is None:
             return None
-        if entry.fresh_until_s < self._clock() and not self._finder.is_unchanged(entry, 0):
+        stale_s = self._clock() - entry.fresh_until_s
+        if stale_s > 0 and not (
+            entry.is_local and stale_s < ASKED_LATELY_S and self._finder.is_unchanged(entry, self._wall_ns())
+        ):
             return None
         entry.is_hot = True
         return entry

@@ -124,6 +124,25 @@ def test_without_openat2_every_look_but_a_stat_of_what_is_known_is_a_threads(
     assert served.jobs == 4
 
 
+def test_a_fallback_on_another_disk_is_not_looked_at_on_the_loop(
+    serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve(Files(str(root), tries=("{path}", "a.txt"), precompressed=False))
+    assert served.ask("/one").body == b"a"
+    looks: list[object] = []
+    real = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **options: looks.append(path) or real(path, **options))
+    served.wait()
+    assert served.ask("/one").body == b"a"
+    assert looks == [os.fsencode(root / "a.txt")]
+    served.entry("a.txt").is_local = False
+    served.wait()
+    assert served.ask("/one").body == b"a"
+    served.wait(static.ASKED_LATELY_S + 1)
+    assert served.ask("/one").body == b"a"
+    assert len(looks) == 1
+
+
 # Many who wait for one look.
 
 
