@@ -392,7 +392,9 @@ class StaticHandler:
             self._cache.put(coded)
             look_up.found(coded)
 
-        self._lanes.cpu.run(work, done)
+        # What reads from a network's disk may hang, and others wait to be compressed.
+        lane = self._lanes.cpu if entry.body is not None or entry.is_local else self._lanes.network
+        lane.run(work, done)
 
     def _send_compressing(self, exchange: Exchange, entry: FileEntry, extra: Extra) -> None:
         """Compress on the way what is too large to keep."""

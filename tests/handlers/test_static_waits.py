@@ -94,6 +94,16 @@ def test_a_network_disk_is_never_asked_on_the_loop(serve: Serve, root: Path, mon
     assert [lane.jobs for lane in served.lanes] == [0, 3, 0]
 
 
+@pytest.mark.parametrize(("target", "is_in_memory"), [("/text.txt", True), ("/long.txt", False)])
+def test_nobody_waits_to_be_compressed_behind_a_network(
+    serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch, target: str, is_in_memory: bool
+) -> None:
+    served = serve(Files(str(root)), compress=EVERY)
+    monkeypatch.setattr(disks, "is_local", lambda fd: False)
+    assert served.ask(target, accept_encoding="gzip").headers["content-encoding"] == "gzip"
+    assert [lane.jobs for lane in served.lanes] == ([0, 1, 1] if is_in_memory else [0, 2, 0])
+
+
 def test_what_the_kernel_does_not_have_in_memory_is_asked_for_in_a_thread(
     serve: Serve, root: Path, cold: Callable[[], None]
 ) -> None:
