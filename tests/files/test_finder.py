@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_one_look_is_enough_for_what_nothing_can_come_before(root: Path) -> None
 
 
 def test_any_change_of_a_file_or_of_what_lies_beside_it_is_seen_in_two_looks(root: Path) -> None:
-    finder = Finder(Files(str(root)))
+    finder = Finder(Files(str(root)), clock=itertools.count(1.0).__next__)  # a second between any two looks
     path = root / "a.html"
 
     def changed() -> bool:
@@ -156,7 +157,7 @@ def test_what_changed_just_now_is_looked_at_again(root: Path) -> None:
 
 def test_a_folder_that_changed_just_now_is_looked_at_again_for_coded_files(root: Path) -> None:
     """A coded file may come within the same tick."""
-    finder = Finder(Files(str(root)))
+    finder = Finder(Files(str(root)), clock=itertools.count(1.0).__next__)  # a second between any two looks
     now_ns = root.stat().st_mtime_ns  # the file itself is older
     entry = find(finder, "a.html", now_ns)
     assert entry.is_settled
