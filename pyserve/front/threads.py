@@ -42,7 +42,8 @@ class Threads:
     def run(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
         """Call ``work`` in a thread, then ``done`` on the loop with its result or with what it raised.
 
-        First come, first served. After ``close`` nothing is run: ``done`` gets a ``RuntimeError``.
+        First come, first served. After ``close`` nothing is run, nor where the system has no thread for us: ``done``
+        gets a ``RuntimeError``.
         """
         if self._is_closed:
             self._loop.call_soon(done, None, RuntimeError("the front has ended"))
@@ -52,11 +53,16 @@ class Threads:
             from queue import SimpleQueue  # every start of a front would pay 0.5 ms for it
 
             jobs = self._jobs = SimpleQueue()
+        if self._under_way >= self._started and self._started < self._count:
+            try:
+                threading.Thread(target=self._serve, args=(jobs,), name="pyserve helper", daemon=True).start()
+                self._started += 1
+            except RuntimeError as error:  # a limit on processes; those that run, if any do, see to all of it
+                if not self._started:
+                    self._loop.call_soon(done, None, error)
+                    return
         self._under_way += 1
         jobs.put((work, done))
-        if self._under_way > self._started and self._started < self._count:
-            self._started += 1
-            threading.Thread(target=self._serve, args=(jobs,), name="pyserve helper", daemon=True).start()
 
     def close(self) -> None:
         """Take no work more; what was given is still done, and told for as long as the loop runs."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
 from pyserve.front.threads import Threads
 from tests.support.waiting import wait_until
 
@@ -34,6 +36,36 @@ async def test_results_and_errors_come_back_on_the_loop() -> None:
     assert ident != threading.get_ident()
     assert {where for _, _, where in told} == {threading.get_ident()}
     assert {error for _, error, _ in told} == {type(None), SystemExit}
+
+
+async def test_where_no_thread_can_be_started_each_is_told_and_the_next_one_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = Threads(asyncio.get_running_loop(), 2)
+    told: list[type[BaseException] | object] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(5):
+            threads.run(int, lambda result, error: told.append(type(error)))
+        await asyncio.sleep(0)
+    assert told == [RuntimeError] * 5
+    done = asyncio.Event()
+    threads.run(int, lambda result, error: (told.append(result), done.set()))
+    await done.wait()
+    assert told[-1] == 0
+    # One runs: what it could not be helped with waits for it.
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        done.clear()
+        threads.run(lambda: 1, lambda result, error: told.append(result))
+        threads.run(lambda: 2, lambda result, error: (told.append(result), done.set()))
+        await done.wait()
+    assert told[-2:] == [1, 2]
+    threads.close()
 
 
 async def test_threads_start_at_need_and_end_with_the_front() -> None:
