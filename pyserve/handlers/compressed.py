@@ -46,14 +46,13 @@ class Streams:
 class Compression:
     """What a route compresses, with what it remembers of requests and answers: one for all its exchanges."""
 
-    __slots__ = ("_chosen", "_codings", "_known", "configured", "streams", "threads")
+    __slots__ = ("_codings", "_known", "configured", "streams", "threads")
 
     def __init__(self, configured: model.Compress, threads: Threads, streams: Streams) -> None:
         self.configured = configured
         self.threads = threads
         self.streams = streams
         self._codings = tuple(coding.encode() for coding in configured.codings)
-        self._chosen: dict[bytes, bytes | None] = {}
         self._known: dict[bytes, Variants] = {}
 
     def around(self, exchange: Exchange) -> Exchange:
@@ -61,18 +60,7 @@ class Compression:
         return CompressedExchange(exchange, self, self._choose(exchange))
 
     def _choose(self, exchange: Exchange) -> bytes | None:
-        values = [value for name, value in exchange.request.fields if name == b"accept-encoding"]
-        if not values:
-            return choose(None, self._codings)
-        value = b", ".join(values)
-        if value in self._chosen:
-            return self._chosen[value]
-        coding = choose(value, self._codings)
-        if len(value) <= _MOST_KEY_BYTES:
-            if len(self._chosen) >= _MOST_KNOWN:
-                self._chosen.clear()
-            self._chosen[value] = coding
-        return coding
+        return choose(exchange.request.joined(b"accept-encoding"), self._codings)
 
     def variants(self, block: bytes) -> Variants:
         known = self._known.get(block)

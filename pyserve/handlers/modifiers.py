@@ -70,6 +70,8 @@ class Modifiers:
         return b"\r\n".join([line for line in lines if line[: line.find(b":")] not in dropped or not line])
 
 
+_BESIDE = ("set-cookie", "vary")
+
 PLAIN = Modifiers()
 _NAMED = Modifiers()
 _NAMED.flags = HAS_SERVER
@@ -78,12 +80,13 @@ _NAMED.flags = HAS_SERVER
 def prepare(configured: model.Modifiers, pages: Mapping[int, ErrorPage] | None = None) -> Modifiers | None:
     """``pages``: status to page, None = none configured. Returns None where nothing is modified.
 
-    A cookie is set beside those of an application, whose sessions would be lost otherwise; any other field is replaced.
+    A cookie is set beside those of an application, whose sessions would be lost otherwise, and Vary beside what the
+    answer varies by, which caches have to know; any other field is replaced. "" takes even those away.
     """
     if configured == model.Modifiers():
         return None
     lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in configured.headers if value)
-    dropped = frozenset(name.encode() for name, value in configured.headers if not value or name != "set-cookie")
+    dropped = frozenset(name.encode() for name, value in configured.headers if not value or name not in _BESIDE)
     compress = configured.compress
     modifiers = Modifiers(lines, dropped, b"", compress, pages)
     if configured.early_hints:

@@ -86,6 +86,11 @@ class Request:
     rest_memo: Memo
     """The same beside equal fields, but Cookie, If-None-Match and Range."""
 
+    def joined(self, name: bytes) -> bytes | None:
+        """Return the values of all fields of a name as one list (RFC 9110 §5.3), None where there is none."""
+        values = [value for key, value in self.fields if key == name]
+        return b", ".join(values) if values else None
+
     def field(self, name: bytes) -> bytes | None:
         """Return the first value of a field by its lower-case name."""
         for key, value in self.fields:

@@ -54,6 +54,12 @@ def test_a_cookie_is_set_beside_those_of_the_application() -> None:
     assert changed(with_headers(set_cookie=""), block) == b""
 
 
+def test_vary_is_said_beside_what_the_answer_varies_by() -> None:
+    block = b"vary: accept-encoding\r\n"
+    assert changed(with_headers(vary="origin"), block) == block + b"vary: origin\r\n"
+    assert changed(with_headers(vary=""), block) == b""
+
+
 @pytest.mark.parametrize("value", ["", "mine"])
 def test_who_names_the_server_keeps_the_transport_from_it(value: str) -> None:
     assert with_headers(server=value).flags == HAS_SERVER
