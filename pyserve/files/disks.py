@@ -1,15 +1,22 @@
 """Which disks answer by themselves, and which may let a caller wait for a network.
 
-I/O: reads what the system says of a descriptor and of its mounts; call it where waiting holds up nobody.
+I/O: reads what the system says of a descriptor and of its mounts, which it has in memory.
 """
 
 from __future__ import annotations
+
+import os
+import time
 
 # What the kernel reads from a disk of this machine, or has in memory. Anything else may hang as long as its server.
 _LOCAL = frozenset(
     b"ext2 ext3 ext4 xfs btrfs bcachefs zfs f2fs jfs reiserfs tmpfs ramfs overlay aufs squashfs erofs iso9660 vfat "
     b"exfat ntfs3 hfsplus ufs".split()
 )
+
+
+_BELIEVED_S = 10.0  # a device number may come to mean another disk
+_known: dict[int, tuple[float, bool]] = {}
 
 
 def is_local(fd: int) -> bool:
@@ -22,3 +29,15 @@ def is_local(fd: int) -> bool:
         return words[words.index(b"-") + 1] in _LOCAL  # proc_pid_mountinfo(5)
     except (OSError, StopIteration, ValueError, IndexError):
         return False
+
+
+def was_local(fd: int) -> bool:
+    """The same, as it was lately: for those who ask often."""
+    device = os.fstat(fd).st_dev
+    now_s = time.monotonic()
+    known = _known.get(device)
+    if known is None or now_s - known[0] > _BELIEVED_S:
+        if len(_known) >= 1024:
+            _known.clear()  # LIMIT: bounded; asked again
+        known = _known[device] = (now_s, is_local(fd))
+    return known[1]

@@ -14,6 +14,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pyserve.files.disks import was_local
 from pyserve.net.sendfile import FileSender, read_into_memory
 
 if TYPE_CHECKING:
@@ -78,20 +79,21 @@ class FileOutput:
         """Try a head and a whole file while nothing else is under way.
 
         Returns None if nothing was sent at all, else how many bytes of the file were: what is missing is the caller's
-        to ``send``. Raises ``OSError`` if the connection is lost, or could not take the whole head.
+        to ``send``, behind what may be missing of the head. Raises ``OSError`` if the connection is lost.
         """
         if (
             self.is_pending
             or self._connection.transport.get_write_buffer_size()
             or count > LOAD_BYTES
-            or not self._sender.is_in_memory(fd, offset + count - 1)
+            or not self._is_in_memory(fd, offset + count - 1)
         ):
             return None
         sent = self._sender.send_bytes(head, True)
-        if sent != len(head):
-            if sent:
-                raise OSError("no room for a head")
+        if not sent:
             return None
+        if sent < len(head):
+            self._queue.append(head[sent:])
+            return 0
         return self._sender.send_file(fd, offset, count) or 0
 
     def transport_is_empty(self) -> None:
@@ -131,6 +133,7 @@ class FileOutput:
             self._is_waiting = False
             connection.restore_write_limits()
         self.is_pending = False
+        self._loaded = (-1, 0)  # the descriptor may be another file's the next time
         connection.context.sending -= 1
         if connection.exchange is not None:
             connection.exchange.files_sent()
@@ -181,12 +184,11 @@ class FileOutput:
     def _load(self, fd: int, offset: int, count: int) -> int:
         """Return how many bytes from here on are in the kernel's memory; 0 = a thread has begun to see to it (D5)."""
         count = min(count, LOAD_BYTES)
-        is_there = self._sender.is_in_memory(fd, offset + count - 1)
-        if is_there:
+        if self._is_in_memory(fd, offset + count - 1):
             self._loaded = (fd, offset + count)
             return count
         lanes = self._connection.context.lanes
-        lane = lanes.network if is_there is None else lanes.disk
+        lane = lanes.disk if was_local(fd) else lanes.network
         self._is_loading = True
 
         def done(result: None, error: BaseException | None) -> None:
@@ -198,6 +200,14 @@ class FileOutput:
 
         lane.run(partial(read_into_memory, fd, offset, count), done)
         return 0
+
+    def _is_in_memory(self, fd: int, at: int) -> bool:
+        """Can this byte of a file be sent without waiting for a disk?
+
+        Some kinds of disk don't tell (tmpfs, overlay): what is on this machine is then taken to be there.
+        """
+        is_there = self._sender.is_in_memory(fd, at)
+        return was_local(fd) if is_there is None else is_there
 
     def close(self) -> None:
         self._is_closed = True

@@ -81,3 +81,18 @@ def test_the_kernel_is_understood(tmp_path: Path) -> None:
     finally:
         os.close(fd)
     assert disks.is_local(fd) is False
+
+
+def test_who_asks_often_is_told_what_was_found_lately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        asked: list[int] = []
+        now_s = [100.0]
+        monkeypatch.setattr(disks, "_known", {})
+        monkeypatch.setattr(disks, "is_local", lambda fd: not asked.append(fd))
+        monkeypatch.setattr(disks.time, "monotonic", lambda: now_s[0])
+        for now_s[0] in (100.0, 109.0, 111.0, 112.0):
+            assert disks.was_local(fd)
+        assert len(asked) == 2
+    finally:
+        os.close(fd)
