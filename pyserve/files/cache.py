@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pyserve.files.entry import FileEntry, Key
 
@@ -37,7 +37,10 @@ class Figures(NamedTuple):
     """Of all those looks, how many a helper thread took."""
 
 
-class LookUp:
+T = TypeVar("T")
+
+
+class LookUp(Generic[T]):
     """Exchanges that wait for the same look at a disk. Each is told once, by ``found`` or by ``failed``."""
 
     __slots__ = ("is_overdue", "since_s", "waiting")
@@ -45,12 +48,15 @@ class LookUp:
     def __init__(self, since_s: float) -> None:
         self.since_s = since_s
         self.is_overdue = False
-        self.waiting: list[tuple[Callable[[FileEntry], None], Callable[[BaseException], None]]] = []
+        self.waiting: list[tuple[Callable[[T], None], Callable[[BaseException], None]]] = []
 
-    def found(self, entry: FileEntry) -> None:
+    def found(self, what: T) -> None:
         waiting, self.waiting = self.waiting, []
-        for found, _ in waiting:
-            found(entry)
+        for found, failed in waiting:
+            try:
+                found(what)
+            except Exception as error:
+                failed(error)  # our own bug: it is this one's, and the others are answered all the same
 
     def failed(self, error: BaseException) -> None:
         waiting, self.waiting = self.waiting, []
@@ -69,7 +75,7 @@ class FileCache:
         idle_s: float = 10.0,
     ) -> None:
         self.entries: OrderedDict[Key, FileEntry] = OrderedDict()
-        self.look_ups: dict[Key, LookUp] = {}
+        self.look_ups: dict[Key, LookUp[Any]] = {}
         self.hits = self.checks = self.loads = self.waits = 0
         self._evictions = 0
         self._with_fd: OrderedDict[Key, FileEntry] = OrderedDict()

@@ -37,7 +37,12 @@ class Heads:
 
     def read(self, raw: bytes) -> Request:
         """Return the canonical request of a raw head; raise ``RequestError``."""
-        return self.known.get(raw) or self._reader.read(raw)
+        request = self.known.get(raw)
+        if request is None:
+            request = self._reader.read(raw)
+            if not self._can_repeat:
+                request.kind = None
+        return request
 
     def look_up(self, raw: bytes, now: float) -> Ready | Request | None:
         """Return a ready answer that holds at ``now``, or the canonical request; raise ``RequestError``.

@@ -48,6 +48,7 @@ _STATUSES = {
     errno.ELOOP: 404,
     errno.ENAMETOOLONG: 404,
     errno.ENXIO: 404,
+    errno.EAGAIN: 503,  # another program has a lease on it
     errno.EMFILE: 503,
     errno.ENFILE: 503,
     errno.ENOMEM: 503,
@@ -197,14 +198,15 @@ class StaticHandler:
             else:
                 found(self._keep(key, known, entry, now_s))
                 return
-        look_up = self._cache.look_ups[key] = LookUp(now_s)
+        look_up: LookUp[FileEntry] = LookUp(now_s)
+        self._cache.look_ups[key] = look_up
         look_up.waiting.append((found, failed))
         self._ask_disk(key, look_up, known, find_again, is_again=False)
 
     def _ask_disk(
         self,
         key: Key,
-        look_up: LookUp,
+        look_up: LookUp[FileEntry],
         known: FileEntry | None,
         find_again: Callable[[FileEntry | None, int], FileEntry],
         *,
@@ -320,7 +322,7 @@ class StaticHandler:
         self._send(exchange, entry, extra)
 
     def _coding(self, request: Request, entry: FileEntry) -> bytes | None:
-        coding = choose(request.field(b"accept-encoding"), entry.offered)
+        coding = choose(request.joined(b"accept-encoding"), entry.offered)
         if coding is not None and coding not in entry.beside and request.field(b"range") is not None:
             return None  # parts of what is made anew each time would be parts of different things
         return coding
@@ -353,7 +355,10 @@ class StaticHandler:
             coded.is_hot = True
             self._send(exchange, coded, extra)
         elif entry.size > CODED_BYTES:
-            self._send_compressing(exchange, entry, extra)
+            if entry.is_local:
+                self._send_compressing(exchange, entry, extra)
+            else:
+                self._send(exchange, entry, extra)  # who compresses must not wait for a network
         else:
             self._compress(exchange, entry, coding, extra)
 
@@ -371,7 +376,8 @@ class StaticHandler:
         if pending is not None and not pending.is_overdue:
             pending.waiting.append((found, failed))
             return
-        look_up = self._cache.look_ups[key] = LookUp(self._clock())
+        look_up: LookUp[FileEntry] = LookUp(self._clock())
+        self._cache.look_ups[key] = look_up
         look_up.waiting.append((found, failed))
         entry.retain()
         fd, size = entry.fd, entry.size
@@ -402,13 +408,13 @@ class StaticHandler:
         assert self._compression is not None
         if request.is_conditional:
             conditions = read_conditions(request.fields)
-            if conditions is not None and self._is_settled(exchange, entry, conditions, extra):
+            if conditions is not None and self._is_decided(exchange, entry, conditions, extra):
                 return
         coded = self._compression.around(exchange)
         block = _block(entry, extra).replace(b"vary: accept-encoding\r\n", b"")  # it says so itself
         coded.send_lent(200, block, entry, 0, entry.size)
 
-    def _is_settled(self, exchange: Exchange, entry: FileEntry, conditions: Conditions, extra: Extra) -> bool:
+    def _is_decided(self, exchange: Exchange, entry: FileEntry, conditions: Conditions, extra: Extra) -> bool:
         """Answer if the conditions leave nothing to send."""
         is_get = exchange.request.method == "GET"
         outcome = decide(conditions, b"W/" + entry.etag, entry.mtime_s, entry.size, is_get=is_get)
@@ -459,26 +465,44 @@ class StaticHandler:
         from pyserve.http.negotiation import prefers
 
         request = exchange.request
+        path = request.path
         order = listing.parse_order(request.query)
-        wanted = prefers(request.field(b"accept"), (b"text/html", b"application/json"))
+        is_json = prefers(request.joined(b"accept"), (b"text/html", b"application/json")) == b"application/json"
 
         def work() -> bytes:
             items, is_cut = self._finder.list_folder(rest)
-            if wanted == b"application/json":
-                return listing.render_json(items, order, is_cut)
-            return listing.render_html(request.path, items, order, is_cut)
-
-        def done(page: bytes | None, error: BaseException | None) -> None:
-            if page is None:
-                self._fail(exchange, rest, error or OSError())
-                return
-            block = b"content-type: %b\r\nvary: accept\r\n" % (
-                wanted if wanted == b"application/json" else b"text/html; charset=utf-8"
+            return (
+                listing.render_json(items, order, is_cut)
+                if is_json
+                else listing.render_html(path, items, order, is_cut)
             )
-            if wanted == b"text/html":
-                block += b"content-security-policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+
+        def found(page: bytes) -> None:
+            block = b"content-type: %b\r\nvary: accept\r\n" % (listing.JSON_TYPE if is_json else listing.HTML_TYPE)
+            if not is_json:
+                block += b"content-security-policy: %b\r\n" % listing.POLICY
             around = exchange if self._compression is None else self._compression.around(exchange)
             around.send(200, block, page)
+
+        waiting = (found, lambda error: self._fail(exchange, rest, error))
+        key = self._number, f"{path}\0{is_json}{order}"  # no path has a NUL in it, so this is the key of no file
+        pending = self._cache.look_ups.get(key)
+        if pending is not None:
+            if pending.is_overdue:
+                waiting[1](TimeoutError("the disk gives no answer"))
+            else:
+                pending.waiting.append(waiting)
+            return
+        look_up: LookUp[bytes] = LookUp(self._clock())
+        self._cache.look_ups[key] = look_up
+        look_up.waiting.append(waiting)
+
+        def done(page: bytes | None, error: BaseException | None) -> None:
+            del self._cache.look_ups[key]
+            if page is None:
+                look_up.failed(error or OSError())
+            else:
+                look_up.found(page)
 
         lane = self._lanes.disk if self._finder.is_local else self._lanes.network
         lane.run(work, done)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyserve.files.cache import FileCache
+from pyserve.files.cache import FileCache, LookUp
 from pyserve.files.entry import SMALL_BYTES, FileEntry
 
 
@@ -117,3 +117,16 @@ def test_a_file_that_can_not_be_read_leaves_no_descriptor(tmp_path: Path, monkey
     with pytest.raises(OSError, match="Input/output"):
         FileEntry((1, "f"), b"", b"", is_quick=True).load(fd, b"text/plain", 0)
     assert not is_open(fd)
+
+
+def test_whoever_can_not_be_told_of_what_was_found_fails_alone() -> None:
+    told: list[object] = []
+
+    def breaks(what: str) -> None:
+        raise ValueError(what)
+
+    look_up: LookUp[str] = LookUp(0.0)
+    look_up.waiting += [(breaks, lambda error: told.append(str(error))), (told.append, told.append)]
+    look_up.found("it")
+    assert told == ["it", "it"]
+    assert not look_up.waiting

@@ -12,6 +12,7 @@ import pytest
 
 from pyserve.config.model import Compress, Files
 from pyserve.files import finder
+from pyserve.files.cache import LOOK_UP_S
 from pyserve.files.listing import POLICY
 from tests.support.exchanges import FakeExchange
 from tests.support.served import Serve, Served, write
@@ -157,6 +158,25 @@ def test_who_has_left_meanwhile_is_not_answered(site: Served) -> None:
     waiting.end()
     site.go_on()
     assert waiting.calls == []
+
+
+def test_one_look_serves_all_who_ask_for_the_same_listing_and_a_dead_disk_is_told_of(site: Served) -> None:
+    site.ask("/open/")
+    jobs = site.disk.jobs
+    site.hold()
+    same = [site.begin("/open/") for _ in range(3)]
+    other = [site.begin("/open/", accept="application/json"), site.begin("/open/?sort=size")]
+    assert site.disk.jobs == jobs + 3
+    site.go_on()
+    assert {exchange.status for exchange in [*same, *other]} == {200}
+    assert len({exchange.body for exchange in same}) == 1
+    site.hold()
+    late = site.begin("/open/")
+    site.wait(LOOK_UP_S + 1)
+    assert late.status == 504
+    assert site.ask("/open/").status == 504
+    site.go_on()
+    assert site.ask("/open/").status == 200
 
 
 def test_listings_are_made_in_threads_of_the_disk_that_they_show(site: Served) -> None:
