@@ -146,9 +146,13 @@ class FakeFront:
     def expect_hello(self, interface: int) -> None:
         assert self.next_frame() == (frames.HELLO, 0, bytes((interface, frames.VERSION)))
 
-    def answer(self, number: int, *, credit: bool = True) -> Answer:
-        """Read until this stream's answer is complete, returning credit; raise ``Failed`` if the application did."""
+    def answer(self, number: int, *, credit: bool = True, credit_after: int = 0) -> Answer:
+        """Read until this stream's answer is complete, returning credit; raise ``Failed`` if the application did.
+
+        ``credit_after``: how many bytes of the body have to be here before any credit is returned.
+        """
         head = None
+        held = 0
         body = b""
         count = 0
         files: list[tuple[int, int]] = []
@@ -182,8 +186,10 @@ class FakeFront:
                 body += payload
                 if kind == frames.DATA_LAST:
                     return Answer(*head, body, count, tuple(files))
-                if credit:
-                    self.tell(frames.CREDIT, number, len(payload))
+                held += len(payload)
+                if credit and len(body) > credit_after:
+                    self.tell(frames.CREDIT, number, held)
+                    held = 0
             elif kind == frames.FAILED:
                 raise Failed(payload.decode())
             elif kind != frames.CREDIT_BODY:
