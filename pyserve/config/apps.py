@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 from pyserve.config.model import App
+from pyserve.config.pools import decode_health, decode_queue, decode_recycling, decode_warmup, decode_workers
 from pyserve.config.problems import Path, Place, show
 from pyserve.config.table import Scope, Table, kind_of
 
 KEYS = (
     *("entry", "type", "factory", "root", "venv", "python", "env", "preload"),
     *("workers", "threads", "concurrency", "timeout", "startup_timeout", "queue", "hand_over"),
+    *("max_requests", "max_age", "max_memory", "warmup", "health"),
 )
-LATER = ("user", "max_memory", "max_requests", "warmup")
+LATER = ("user", "group", "umask", "limits", "tmp")
 
-MAX_WORKERS = 1024
 # A worker's shared page has room for this many threads (wire.scoreboard).
 MAX_THREADS = 128
 _ENTRY_EXPECTED = 'expected "module:attribute", as "shop.wsgi:application"'
@@ -46,6 +47,7 @@ def decode_app(
     scope.base = root
     interpreter = _interpreter(table, python, expectations)
     module, attribute = _entry(table)
+    workers, scaling = decode_workers(table, min(cores, 4))
     app = App(
         name=name,
         module=module,
@@ -55,13 +57,17 @@ def decode_app(
         type=cast(Literal["auto", "wsgi", "asgi"], _type(table)),
         factory=table.flag("factory"),
         env=_env(table),
-        workers=_workers(table, min(cores, 4)),
+        workers=workers,
         threads=table.integer("threads", 1, 1, MAX_THREADS),
         concurrency=table.integer("concurrency", 100, 1, 100_000),
         timeout_s=table.duration_s("timeout", 30.0),
         startup_timeout_s=table.duration_s("startup_timeout", 60.0),
         preload=table.flag("preload"),
-        **_queue(table),
+        **decode_queue(table),
+        scaling=scaling,
+        recycling=decode_recycling(table),
+        warmup=decode_warmup(table),
+        health=decode_health(table),
         hand_over=_hand_over(table, expectations),
         fault=scope.fault,  # last: everything that may follow a reference has been read
     )
@@ -134,25 +140,6 @@ def _env(table: Table) -> tuple[tuple[str, str], ...]:
             continue
         pairs.append((str(name), str(text)))
     return tuple(pairs)
-
-
-def _workers(table: Table, default: int) -> int:
-    if isinstance(table.values.get("workers"), Mapping):
-        table.problem(
-            "a table with min and max: not yet; this version of pyserve takes a number, as workers = 4", "workers"
-        )
-        return default
-    return table.integer("workers", default, 1, MAX_WORKERS)
-
-
-def _queue(table: Table) -> dict[str, Any]:
-    queue = table.table("queue", ("size", "timeout"))
-    if queue is None:
-        return {}
-    return {
-        "queue_size": queue.integer("size", 200, 0, 1_000_000),
-        "queue_timeout_s": queue.duration_s("timeout", 10.0),
-    }
 
 
 def _hand_over(table: Table, expectations: list[Expectation]) -> tuple[tuple[str, str], ...]:

@@ -21,7 +21,18 @@ from pyserve.config.units import check_unix_path, parse_listener
 
 _TOP = ("server", "log", "app", "site")
 _TOP_LATER = ("upstream",)
-_SERVER = ("http", "fronts", "user", "admin", "graceful_timeout", "trusted_proxies", "parser", "loop", "limits")
+_SERVER = (
+    "http",
+    "fronts",
+    "user",
+    "admin",
+    "graceful_timeout",
+    "trusted_proxies",
+    "parser",
+    "loop",
+    "limits",
+    "memory",
+)
 _SERVER_LATER = ("https", "status")
 _LISTENER = ("address", "proxy_protocol")
 _LIMITS = (
@@ -177,6 +188,7 @@ def _server(
         parser=cast(Literal["httptools", "h11"], table.choice("parser", "httptools", ("httptools", "h11"))),
         loop=cast(Literal["uvloop", "asyncio"], table.choice("loop", "uvloop", ("uvloop", "asyncio"))),
         limits=_limits(table, facts, expectations),
+        memory_bytes=table.size_bytes("memory", 0, 1),
     )
 
 

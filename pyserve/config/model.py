@@ -79,6 +79,29 @@ class Server(NamedTuple):
     parser: Literal["httptools", "h11"] = "httptools"
     loop: Literal["uvloop", "asyncio"] = "uvloop"
     limits: Limits = Limits()
+    memory_bytes: int = 0
+    """Most that the workers of all applications may take together before idle ones are given up; 0 = no budget."""
+
+
+class Scaling(NamedTuple):
+    """How many workers an application has when little is to be done; ``App.workers`` is the most."""
+
+    least: int
+    """0: none while nobody asks; the first request waits for the boot."""
+    idle_s: float = 300.0
+    """How long a worker has had to be unneeded before it is stopped."""
+
+
+class Recycling(NamedTuple):
+    """When a worker is replaced although it works; 0 = never."""
+
+    max_requests: int = 0
+    """Each worker's own number is up to a tenth lower, so that they don't go all at once."""
+    max_age_s: float = 0.0
+    soft_memory_bytes: int = 0
+    """Private memory at which it is replaced: another starts, then it finishes what it runs."""
+    hard_memory_bytes: int = 0
+    """Private memory at which it is killed."""
 
 
 class App(NamedTuple):
@@ -103,6 +126,13 @@ class App(NamedTuple):
     queue_size: int = 200
     queue_timeout_s: float = 10.0
     preload: bool = False
+    scaling: Scaling | None = None
+    """None: always ``workers``."""
+    recycling: Recycling = Recycling()
+    warmup: tuple[str, ...] = ()
+    """Targets (path and query) that a worker answers to itself before it gets requests."""
+    health: tuple[str, ...] = ()
+    """Paths that are answered before all others, and when the queue is full."""
     hand_over: tuple[tuple[str, str], ...] = ()
     """Path prefixes of ``X-Accel-Redirect`` and the folders that they stand for; ``X-Sendfile`` may name a path below
     these folders."""

@@ -36,6 +36,7 @@ WORKER_READY = 33  # worker u32: its HELLO was read
 WORKER_IDLE = 34  # worker u32
 WORKER_STUCK = 35  # worker u32: a request passed its deadline; replace it
 WORKER_BROKE = 36  # worker u32: it broke the rules of the wire; kill it
+APP_WANTED = 37  # app index u32: requests wait and no worker can take them
 
 # Master to template.
 SPEC = 63  # (dict,): see pyserve/master/README.md; the first message

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserve.config.decode import Decoded, Facts, decode
-from pyserve.config.model import AccessLog, App, Files, Limits, Listener, Redirect, Respond, RunApp
+from pyserve.config.model import AccessLog, App, Files, Limits, Listener, Recycling, Redirect, Respond, RunApp, Scaling
 from pyserve.config.problems import Document
 
 FACTS = Facts(python="/usr/bin/python3", cores=8, admin=lambda http: "/run/admin.sock", spool_dir="/var/tmp")
@@ -174,10 +174,15 @@ LOG = {
 }
 APP = {
     'user = "shop"': "app.x.user: not yet",
-    'max_memory = "1GiB"': "app.x.max_memory: not yet",
-    "max_requests = 1": "app.x.max_requests: not yet",
-    'warmup = ["/"]': "app.x.warmup: not yet",
-    "workers = { min = 2, max = 8 }": "app.x.workers: a table with min and max: not yet",
+    'max_memory = "1GB/s"': "app.x.max_memory: expected a size",
+    'max_memory = { soft = "2GiB", hard = "1GiB" }': "app.x.max_memory.hard: expected at least what soft has",
+    "max_memory = {}": "app.x.max_memory: expected a size",
+    "max_requests = -1": "app.x.max_requests: expected an integer from 0",
+    'max_age = "0s"': "app.x.max_age: expected a duration of more than nothing",
+    'warmup = ["index"]': "app.x.warmup[1]: expected a path as it is asked for",
+    'health = ["/a?b"]': "app.x.health[1]: expected a path without a query",
+    "workers = { min = 9, max = 8 }": "app.x.workers.min: expected at most max, which is 8, not 9",
+    "workers = { most = 9 }": "app.x.workers.most: unknown key",
     "workers = 0": "app.x.workers: expected an integer from 1 to 1024, not 0",
     'workers = "4"': "app.x.workers: expected an integer from 1 to 1024, not a string",
     'type = "cgi"': 'app.x.type: expected "wsgi" or "asgi", not "cgi"',
@@ -541,3 +546,26 @@ def test_any_tree_gives_values_or_problems_and_never_an_exception(tree: dict[str
 @given(st.dictionaries(st.integers() | st.none() | st.text(max_size=2), trees(st.integers() | KEYS), max_size=3))
 def test_keys_that_are_no_strings_are_problems(tree: dict[Any, Any]) -> None:
     decode([Document("config", "/srv", tree)], FACTS, resolve).problems.rendered()
+
+
+def test_workers_that_follow_the_load_and_when_they_are_replaced() -> None:
+    config = decode_text(
+        '[server]\nmemory = "2GiB"\n[app.x]\nentry = "a:b"\nworkers = { min = 0, max = 6, idle = "90s" }\n'
+        'max_requests = 5\nmax_age = "1d"\nmax_memory = "400MiB"\n'
+        'warmup = ["/a?b"]\nhealth = ["/up"]\n'
+        '[site.x]\ndefault = true\napp = "x"'
+    ).config
+    assert config is not None
+    app = config.apps[0]
+    assert (config.server.memory_bytes, app.workers, app.scaling) == (2 << 30, 6, Scaling(0, 90.0))
+    assert app.recycling == Recycling(5, 86400.0, 400 << 20, 600 << 20)
+    assert (app.warmup, app.health) == (("/a?b",), ("/up",))
+
+
+def test_a_soft_and_a_hard_limit_of_memory() -> None:
+    config = decode_text(
+        '[app.x]\nentry = "a:b"\nmax_memory = { hard = "1GiB" }\nworkers = { max = 1 }\n'
+        '[site.x]\ndefault = true\napp = "x"'
+    ).config
+    assert config is not None
+    assert (config.apps[0].recycling, config.apps[0].scaling) == (Recycling(0, 0.0, 0, 1 << 30), Scaling(1))
