@@ -267,6 +267,9 @@ class Front:
         self._context.error_log.error(why)
         self._say(messages.pack_number(messages.WORKER_BROKE, worker))
 
+    def app_wanted(self, app: int) -> None:
+        self._say(messages.pack_number(messages.APP_WANTED, app))
+
     def log(self, text: str) -> None:
         self._context.error_log.warning(text)
 

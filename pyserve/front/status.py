@@ -19,6 +19,7 @@ from pyserve.wire import board as cells
 from pyserve.wire.board import Board
 from pyserve.wire.frames import INTERFACE_NAMES
 
+_POOL = ("recycled", "wanted", "least", "most", "memory_bytes")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -47,6 +48,7 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
             "interface": INTERFACE_NAMES.get(pool.interface, ""),
             "queue": board.app_total(index, cells.QUEUED),
             "restarts": told["restarts"],
+            **{key: told[key] for key in _POOL if key in told},
             "reason": told["reason"],
             "workers": workers,
         }

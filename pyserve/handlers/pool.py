@@ -33,6 +33,8 @@ TURN_S = 0.006
 LEFT_AFTER_S = 1.0
 """A client that has ended its sending may still read, but one that is gone looks the same: so long its request waits in
 the queue for its turn, then it is taken for gone. A full pool must not run what nobody waits for."""
+GROW_AFTER_S = 0.05
+"""Who has waited so long would have been better off with one worker more."""
 RETRY_AFTER = b"retry-after: 1\r\n"
 
 
@@ -52,6 +54,7 @@ class Reports(Protocol):
     def worker_idle(self, worker: int) -> None: ...
     def worker_stuck(self, worker: int) -> None: ...
     def worker_broke(self, worker: int, why: str) -> None: ...
+    def app_wanted(self, app: int) -> None: ...
     def log(self, text: str) -> None: ...
 
 
@@ -96,7 +99,8 @@ class Worker(Seat):
 class Pool:
     """One application's workers and queue in one front.
 
-    ``threads``/``concurrency`` say what a worker can run at once.
+    ``threads``/``concurrency`` say what a worker can run at once. ``startup_timeout_s``: not 0 where the number of
+    workers follows the load: the master is told when requests wait, and who finds no worker waits for the boot.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class Pool:
         board: Board,
         timers: Timers,
         reports: Reports,
+        startup_timeout_s: float = 0.0,
     ) -> None:
         self.name = name
         self.index = index
@@ -140,6 +145,8 @@ class Pool:
         self._service = ServiceTime()
         self._ahead = 0
         self._stream = 0
+        self._startup_timeout_s = startup_timeout_s
+        self._is_asking = False
         self._is_looking = False
         self._is_recalling = False
         self._turn_ends = 0.0
@@ -158,7 +165,9 @@ class Pool:
             if worker is not None:
                 self._dispatch(call, worker, now)
                 return
-        if self.reason and not any(worker.is_open for worker in self._seats):
+        if self.reason and not self._has_open_seat():
+            if self._startup_timeout_s:
+                self._reports.app_wanted(self.index)  # it may have been given up meanwhile: let it be tried again
             call.exchange.fail(503, f"app {self.name} can't run: {self.reason}", RETRY_AFTER)
             return
         if len(self.queue) >= self._queue_size:
@@ -169,6 +178,35 @@ class Pool:
         if self._is_shared:
             self._board.set_app(self._front, self.index, QUEUED, len(self.queue))
         self._look_again_soon()
+        if self._startup_timeout_s:
+            self._want_more(call)
+
+    def _has_open_seat(self) -> bool:
+        return any(worker.is_open for worker in self._seats)
+
+    def _want_more(self, call: AppCall) -> None:
+        """Have the master told when this call has waited too long; at once where it would wait for nobody."""
+        is_alone = not self._has_open_seat()
+        if is_alone:
+            call.deadline += self._startup_timeout_s
+        if not self._is_asking:
+            self._is_asking = True
+            if is_alone:
+                self._ask_for_more()
+            else:
+                self._timers.call_later(GROW_AFTER_S, self._ask_for_more)
+
+    def _ask_for_more(self) -> None:
+        """Tell the master that requests wait, again and again as long as it is so."""
+        self._is_asking = False
+        if not self.queue:
+            return
+        waited_s = monotonic() + self._queue_timeout_s - self.queue[0].deadline
+        if waited_s >= GROW_AFTER_S or not self._has_open_seat():
+            self.publish()  # what the master will look at
+            self._reports.app_wanted(self.index)
+        self._is_asking = True
+        self._timers.call_later(GROW_AFTER_S, self._ask_for_more)
 
     def has_room_to_stream(self) -> bool:
         """May a request begin whose body has not come yet? Only into the first half of a worker's slots.
@@ -455,7 +493,7 @@ class Pool:
     def set_reason(self, reason: str) -> None:
         """The master says why the application can't run now, "" = it boots or serves. What waits is answered."""
         self.reason = reason
-        if reason and not any(worker.is_open for worker in self._seats):
+        if reason and not self._has_open_seat():
             waiting, self.queue = self.queue, deque()
             for call in waiting:
                 call.exchange.fail(503, f"app {self.name} can't run: {reason}", RETRY_AFTER)

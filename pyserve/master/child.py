@@ -10,11 +10,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from pyserve.config.model import Recycling
 from pyserve.master.loop import Line, Timer
 from pyserve.master.policy import Restarts
+
+MEMORY_SAMPLES = 60
 
 
 class Front:
@@ -68,8 +72,20 @@ class Worker:
         self.ready_fronts: set[int] = set()
         self.idle_fronts: set[int] = set()
         self.boot_timer: Timer | None = None
+        """While it boots: when it is given up. While it stops: when it is killed."""
         self.failure = ""
         """Why it did not boot, in one line; "" = not known."""
+        self.leaving = ""
+        """Why it goes as soon as its successor is ready; "" = it stays."""
+        self.is_stuck = False
+        """While it drains: it is killed when nothing else runs there, instead of being asked to stop."""
+        self.killed_for = ""
+        """Why we killed it, in words; "" = we did not."""
+        self.limits = Recycling()
+        self.memory_bytes = 0
+        self.memory: deque[tuple[float, int]] = deque(maxlen=MEMORY_SAMPLES)
+        """Its memory over time: monotonic seconds and bytes, oldest first."""
+        self.processor_s = 0.0
 
 
 class Identity(NamedTuple):

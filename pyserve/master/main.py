@@ -20,7 +20,7 @@ from pyserve.master.loop import Loop, Timer
 from pyserve.master.notify import notify
 from pyserve.master.pools import Pools
 from pyserve.master.questions import Questions
-from pyserve.master.resources import Resources, slots_of
+from pyserve.master.resources import Resources
 from pyserve.master.signals import Signals
 from pyserve.master.templates import TemplateCommand
 from pyserve.net.channels import MessageChannel
@@ -180,6 +180,8 @@ class Master:
                     self._stop(signal.Signals(number).name)
             elif number == signal.SIGUSR1:
                 self._reopen_logs()
+            elif number in (signal.SIGTTIN, signal.SIGTTOU):
+                self._pools.step(1 if number == signal.SIGTTIN else -1)
             else:
                 self._resources.log.info(f"{signal.Signals(number).name}: not yet")
 
@@ -277,7 +279,8 @@ class Master:
 def _descriptors_needed(config: Config) -> int:
     """Return an upper bound of open descriptors: while a worker is ordered, both ends of all its channels are ours."""
     per_worker = 4 + 4 * config.server.fronts
-    return 64 + 2 * config.server.fronts + len(config.server.http) + per_worker * sum(map(slots_of, config.apps))
+    workers = sum(2 * app.workers + 2 for app in config.apps)
+    return 64 + 2 * config.server.fronts + len(config.server.http) + per_worker * workers
 
 
 def _set_title(config: Config) -> None:

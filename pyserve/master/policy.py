@@ -8,6 +8,8 @@ from __future__ import annotations
 
 STABLE_S = 10.0
 """A life of this length ends a series of short ones."""
+STABLE_WORKER_S = 1.0
+"""The same for workers: one that was ready for so long is no crash loop, whatever killed it."""
 DELAYS_S = (0.0, 0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """After the n-th short life in a row; the last value from then on."""
 
@@ -15,16 +17,17 @@ DELAYS_S = (0.0, 0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 class Restarts:
     """What is known about the lives of one kind of process (a front, a template, the workers of one app)."""
 
-    __slots__ = ("short_lives", "start_at")
+    __slots__ = ("short_lives", "stable_s", "start_at")
 
-    def __init__(self) -> None:
+    def __init__(self, stable_s: float = STABLE_S) -> None:
+        self.stable_s = stable_s
         self.short_lives = 0
         self.start_at = 0.0
         """Nothing is started before this time."""
 
     def died(self, now: float, lived_s: float) -> float:
         """Count a death after ``lived_s`` of use (0 = it never became ready); return when the next may start."""
-        self.short_lives = 0 if lived_s >= STABLE_S else self.short_lives + 1
+        self.short_lives = 0 if lived_s >= self.stable_s else self.short_lives + 1
         delay = DELAYS_S[min(self.short_lives, len(DELAYS_S)) - 1] if self.short_lives else 0.0
         # Never earlier than promised before: deaths of several workers at once are one series.
         self.start_at = max(self.start_at, now + delay)

@@ -2,28 +2,33 @@
 
 I/O: through ``child`` and ``loop``. Invariants: a worker number is never used again; a slot is cleared before it is;
 a worker is told to the fronts only when its pid is known and its end is told only when it was waited for (or can't
-be). What workers and templates say is hostile: unknown numbers are ignored, pids are signalled only if they are ours.
+be); one that works goes only when as many others serve as there are to be. How many that is, and who has to go, is
+decided elsewhere (``upkeep``). What workers and templates say is hostile: unknown numbers are ignored, pids are
+signalled only if they are ours.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
-import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 from pyserve.config.model import App
 from pyserve.master import child
 from pyserve.master.child import Template, Worker
+from pyserve.master.ends import close_all, close_ends, front_pairs
 from pyserve.master.fronts import Fronts
 from pyserve.master.loop import Line, Loop, Timer
-from pyserve.master.policy import Restarts
+from pyserve.master.policy import STABLE_WORKER_S, Restarts
+from pyserve.master.recycling import limits_of_one
 from pyserve.master.resources import Resources
 from pyserve.master.templates import TemplateCommand, TemplateKeeper, last_line, text_of
 from pyserve.net.channels import MessageChannel, shared_memory
 from pyserve.wire import messages
+from pyserve.wire.board import IN_FLIGHT
 from pyserve.wire.frames import INTERFACE_NAMES, WireError
 from pyserve.wire.scoreboard import PAGE_BYTES
 
@@ -50,19 +55,24 @@ class Pool:
         self.reason = self.app.fault
         """Why no worker can serve; "" = booting or serving."""
         self.interface = ""
+        self.wanted = self.app.workers if self.app.scaling is None else self.app.scaling.least
+        """How many workers there are to be: booting or serving, and not about to go."""
+        self.recycled: Counter[str] = Counter()
+        """How many workers were replaced or given up on purpose, by reason."""
+        self.restarts = 0
+        """How many died, or had to be killed."""
         self._loop = loop
         self._resources = resources
         self._fronts = fronts
         self._slots = deque(slots)
         self._new_number = new_number
         self._on_change = on_change
-        self._restarts = Restarts()
-        self._fill_timer: Timer | None = None
+        self._restarts = Restarts(STABLE_WORKER_S)
+        self._balance_timer: Timer | None = None
         self._boots_fail = False
         """The last boot failed: one worker at a time is tried until one succeeds."""
         self._is_closing = False
         self._last_text = ""
-        self._forked = 0
         self._keeper = TemplateKeeper(loop, resources, self.app, command, self)
 
     # Start and replacement
@@ -73,24 +83,90 @@ class Pool:
         if self.app.fault:
             self._resources.log.error(f"app {self.app.name}: not started: {self.app.fault}")
             return
-        self._keeper.start()
+        if self.wanted:
+            self._keeper.start()
 
     def template_ready(self) -> None:
-        self._fill()
+        self.balance()
 
-    def _fill(self) -> None:
+    def set_wanted(self, count: int) -> None:
+        """There are to be so many workers from now on."""
+        if count != self.wanted:
+            self.wanted = count
+            self.balance()
+
+    def retire(self, worker: Worker, kind: str, why: str, *, at_once: bool = False) -> None:
+        """Replace a worker that works: start its successor, then let it finish what it runs.
+
+        ``kind``: under which it is counted. ``at_once``: it gets nothing new any more, successor or not.
+        """
+        if worker.state == "draining" or (worker.leaving and not at_once):
+            return
+        if not worker.leaving:
+            self.recycled[kind] += 1
+            self._resources.log.info(
+                f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) is replaced: {why}"
+            )
+        worker.leaving = why
+        if at_once and worker.state == "ready":
+            self._drain(worker)
+        self.balance()
+
+    def kill_for(self, worker: Worker, kind: str, why: str) -> None:
+        """Kill a worker that must not go on."""
+        if worker.killed_for:
+            return
+        worker.killed_for = why
+        self.recycled[kind] += 1
+        self._resources.log.error(f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) is killed: {why}")
+        self._kill(worker)
+
+    @property
+    def present(self) -> list[Worker]:
+        """Workers that serve or boot and are not about to go."""
+        return [worker for worker in self.workers.values() if worker.state != "draining" and not worker.leaving]
+
+    def balance(self) -> None:
+        """Start the workers that are missing, give up those that are too many, let go who has a successor."""
+        if self._is_closing or self.app.fault:
+            return
+        present = self.present
+        if len(present) < self.wanted:
+            self._fill(present)
+        elif len(present) > self.wanted:
+            ready = [worker for worker in present if worker.state == "ready"]
+            ready.sort(key=lambda worker: (self._running(worker), -worker.number))
+            if gone := ready[: max(0, len(ready) - self.wanted)]:
+                self.recycled["idle"] += len(gone)
+                self._resources.log.info(
+                    f"app {self.app.name}: {self.wanted} of {len(ready)} workers are enough; "
+                    f"pid {', '.join(str(worker.pid) for worker in gone)} may go"
+                )
+                for worker in gone:
+                    self._drain(worker)
+        serving = [worker for worker in self.workers.values() if worker.state == "ready"]
+        going = [worker for worker in serving if worker.leaving]
+        for worker in going[: max(0, len(serving) - self.wanted)]:
+            self._drain(worker)
+        if not self.wanted and not self.workers:
+            self._keeper.rest()
+
+    def _running(self, worker: Worker) -> int:
+        return self._resources.board.slot_total(worker.slot, IN_FLIGHT)
+
+    def _fill(self, present: list[Worker]) -> None:
         """Order the workers that are missing, as far as the restart policy and the slots allow."""
-        if self._is_closing or not self._keeper.is_ready:
+        if not self._keeper.is_ready:
+            self._keeper.want()
             return
         delay_s = self._restarts.delay_s(self._loop.now())
         if delay_s > 0:
-            if self._fill_timer is None:
-                self._fill_timer = self._loop.after(delay_s, self._fill_later)
+            if self._balance_timer is None:
+                self._balance_timer = self._loop.after(delay_s, self._balance_later)
             return
-        states = [worker.state for worker in self.workers.values()]
-        missing = self.app.workers - len(states) + states.count("draining")
+        missing = self.wanted - len(present)
         if self._boots_fail:
-            missing = min(missing, 1 - states.count("booting"))
+            missing = min(missing, 1 - sum(worker.state == "booting" for worker in present))
         for _ in range(missing):
             if not self._slots:
                 self._resources.log.warning(
@@ -99,9 +175,9 @@ class Pool:
                 break
             self._order()
 
-    def _fill_later(self) -> None:
-        self._fill_timer = None
-        self._fill()
+    def _balance_later(self) -> None:
+        self._balance_timer = None
+        self.balance()
 
     def _order(self) -> None:
         """Have the template fork a worker; its ends of all channels go with the order."""
@@ -122,15 +198,16 @@ class Pool:
             self._loop.now(),
             self._keeper.current,
         )
+        worker.limits = limits_of_one(self.app.recycling, random.random())
         given = [theirs.detach(), scoreboard_fd]
         for front in range(self._resources.config.server.fronts):
-            front_ends, worker_ends = _front_pairs()
+            front_ends, worker_ends = front_pairs()
             worker.front_ends[front] = front_ends
             given += worker_ends
         self.workers[number] = worker
         self._keeper.send(messages.FORK, (number, slot, self._resources.config.server.fronts), given)
         given.remove(scoreboard_fd)
-        _close_all(given)
+        close_all(given)
         worker.boot_timer = self._loop.after(self.app.startup_timeout_s, lambda: self._too_slow(worker))
 
     def template_forked(self, number: int, pid: int) -> None:
@@ -138,11 +215,10 @@ class Pool:
         if worker is None or worker.pid or pid == 0:
             raise WireError(f"worker {number} with pid {pid} was not ordered")
         worker.pid = pid
-        self._forked += 1
         for front in self._fronts.connected() & worker.front_ends.keys():
             self._introduce(worker, front, worker.front_ends[front])
         # A front that is not there now gets new ends when it is.
-        _close_ends(worker)
+        close_ends(worker)
 
     def _introduce(self, worker: Worker, front: int, ends: tuple[int, int]) -> None:
         values = (self.index, worker.number, worker.slot, worker.pid)
@@ -159,10 +235,10 @@ class Pool:
             if worker.state == "draining":
                 worker.idle_fronts.add(front)  # it never hears of this worker, so nothing of its own runs there
                 continue
-            front_ends, worker_ends = _front_pairs()
+            front_ends, worker_ends = front_pairs()
             worker.line.send(messages.pack_values(messages.NEW_FRONT, (front,), 2), worker_ends)
             self._introduce(worker, front, front_ends)
-            _close_all([*front_ends, *worker_ends])
+            close_all([*front_ends, *worker_ends])
 
     # What workers say
 
@@ -184,7 +260,7 @@ class Pool:
         self._last_text = ""
         _stop_timer(worker)
         self._set_reason("")
-        self._fill()
+        self.balance()
         self._on_change()
 
     def _boot_failed(self, worker: Worker, text: str) -> None:
@@ -228,10 +304,10 @@ class Pool:
             worker.ready_fronts.add(front)
             self._on_change()
         elif kind == messages.WORKER_STUCK:
-            self._drain(worker, "a request passed its time")
+            self._stuck(worker)
         elif kind == messages.WORKER_IDLE:
             worker.idle_fronts.add(front)
-            self._kill_if_idle(worker)
+            self._end_if_idle(worker)
         elif kind == messages.WORKER_BROKE:
             self._resources.log.error(
                 f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) broke the rules of the wire; killed"
@@ -240,27 +316,50 @@ class Pool:
         else:
             raise WireError(f"message {kind} from a front")
 
-    def _drain(self, worker: Worker, why: str) -> None:
-        if worker.state == "draining":
+    def _stuck(self, worker: Worker) -> None:
+        """Another one starts at once, over the number by one."""
+        if worker.is_stuck:
             return
+        worker.is_stuck = True
         self._resources.log.warning(
-            f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) is replaced: {why}"
+            f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) is replaced: a request passed its time"
         )
+        self.recycled["timeout"] += 1
+        if worker.state == "draining":
+            self._end_if_idle(worker)
+        else:
+            self._drain(worker)
+            self.balance()
+
+    def _drain(self, worker: Worker) -> None:
+        """Have the fronts give it nothing new; it ends when they have nothing running there."""
         worker.state = "draining"
         _stop_timer(worker)
         self._fronts.tell_all(messages.WORKER_DRAIN, (worker.number,))
-        self._fill()
+        self._end_if_idle(worker)
 
-    def _kill_if_idle(self, worker: Worker) -> None:
-        if worker.state == "draining" and worker.idle_fronts >= self._fronts.connected():
+    def _end_if_idle(self, worker: Worker) -> None:
+        if worker.state != "draining" or not worker.idle_fronts >= self._fronts.connected():
+            return
+        if worker.is_stuck:
             self._kill(worker)
+        elif worker.boot_timer is None:
+            worker.line.send(messages.pack_values(messages.STOP, ()))
+            grace_s = self._resources.config.server.graceful_timeout_s
+            worker.boot_timer = self._loop.after(grace_s, lambda: self._too_slow_to_stop(worker))
+
+    def _too_slow_to_stop(self, worker: Worker) -> None:
+        self._resources.log.warning(
+            f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) did not stop in time; killed"
+        )
+        self._kill(worker)
 
     def front_ended(self, front: int) -> None:
         """Nothing of that front's runs anywhere any more."""
         for worker in list(self.workers.values()):
             worker.ready_fronts.discard(front)
             worker.idle_fronts.discard(front)
-            self._kill_if_idle(worker)
+            self._end_if_idle(worker)
 
     # The end of workers and templates
 
@@ -299,11 +398,16 @@ class Pool:
             return  # the end of its line has already told
         self._forget(worker)
         words = child.exit_words(status)
+        if worker.killed_for:
+            words = f"was killed: {worker.killed_for}"
         self._fronts.tell_all(messages.WORKER_GONE, (worker.number, words))
         name, now = f"app {self.app.name}: worker {worker.number} (pid {worker.pid})", self._loop.now()
         if self._is_closing:
             return
-        if worker.state == "booting":
+        self.restarts += worker.state != "draining" or worker.is_stuck
+        if worker.killed_for:
+            pass  # said when it was done; and it was our doing, no crash loop
+        elif worker.state == "booting":
             self._restarts.died(now, 0.0)
             self._boots_fail = True
             if not worker.failure:
@@ -311,18 +415,18 @@ class Pool:
                 self._resources.log.error(f"{name} {words} while it started")
             self.template_failed(worker.failure)
         elif worker.state == "draining":
-            self._resources.log.info(f"{name} {words}, as asked")
+            self._resources.log.debug(f"{name} {words}, as asked")
         else:
             self._restarts.died(now, now - worker.ready_at)
             self._resources.log.warning(f"{name} {words}")
-        self._fill()
+        self.balance()
 
     def _forget(self, worker: Worker) -> None:
         del self.workers[worker.number]
         _stop_timer(worker)
         worker.line.close()
         os.close(worker.scoreboard_fd)
-        _close_ends(worker)
+        close_ends(worker)
         self._slots.append(worker.slot)
 
     def _set_reason(self, reason: str) -> None:
@@ -335,8 +439,8 @@ class Pool:
     def close(self) -> None:
         """Have all workers finish and end."""
         self._is_closing = True
-        if self._fill_timer is not None:
-            self._fill_timer.cancel()
+        if self._balance_timer is not None:
+            self._balance_timer.cancel()
         for worker in self.workers.values():
             _stop_timer(worker)
             if worker.template is None:
@@ -363,37 +467,38 @@ class Pool:
     def is_settled(self) -> bool:
         """Has it a worker that every front can use, or has its first start failed?"""
         fronts = self._fronts.connected()
-        return bool(self.reason or self.app.workers == 0) or any(
+        return bool(self.reason or self.wanted == 0) or any(
             worker.state == "ready" and worker.ready_fronts >= fronts for worker in self.workers.values()
         )
 
     def facts(self) -> dict[str, Any]:
+        now = self._loop.now()
         workers = [
-            {"worker": worker.number, "slot": worker.slot, "pid": worker.pid, "state": worker.state}
+            {
+                "worker": worker.number,
+                "slot": worker.slot,
+                "pid": worker.pid,
+                "state": worker.state,
+                "age_s": round(now - worker.started_at, 3),
+                "memory_bytes": worker.memory_bytes,
+                "leaving": worker.leaving,
+            }
             for worker in self.workers.values()
             if worker.pid
         ]
-        # How many were started beyond those that run and those that the number of workers asks for.
-        restarts = max(0, self._forked - self.app.workers)
-        return {"name": self.app.name, "release": "-", "reason": self.reason, "restarts": restarts, "workers": workers}
-
-
-def _front_pairs() -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return data and control ends for a front, and the same for the worker."""
-    data_front, data_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    control_front, control_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    return (data_front.detach(), control_front.detach()), (data_worker.detach(), control_worker.detach())
-
-
-def _close_ends(worker: Worker) -> None:
-    for ends in worker.front_ends.values():
-        _close_all([*ends])
-    worker.front_ends.clear()
-
-
-def _close_all(descriptors: list[int]) -> None:
-    for fd in descriptors:
-        os.close(fd)
+        scaling = self.app.scaling
+        return {
+            "name": self.app.name,
+            "release": "-",
+            "reason": self.reason,
+            "restarts": self.restarts,
+            "recycled": dict(self.recycled),
+            "wanted": self.wanted,
+            "least": self.app.workers if scaling is None else scaling.least,
+            "most": self.app.workers,
+            "memory_bytes": sum(worker.memory_bytes for worker in self.workers.values()),
+            "workers": workers,
+        }
 
 
 def _stop_timer(worker: Worker) -> None:

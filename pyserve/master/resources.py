@@ -18,10 +18,18 @@ from pyserve.observe.error_log import ErrorLog
 from pyserve.wire import messages
 from pyserve.wire.board import Board
 
+SCALABLE = 32
+"""So many workers an operator may ask for by hand, whatever the file says."""
+
+
+def most_workers(app: App) -> int:
+    """Return how many workers an app may have."""
+    return max(app.workers, SCALABLE) if app.workers else 0
+
 
 def slots_of(app: App) -> int:
     """Return how many workers of an app may exist at once: all, each with a replacement, and some on their way out."""
-    return 2 * app.workers + 2
+    return 2 * most_workers(app) + 2
 
 
 class Resources:

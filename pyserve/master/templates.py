@@ -62,8 +62,22 @@ class TemplateKeeper:
     def is_gone(self) -> bool:
         return self.current is None and not self._retired
 
+    def want(self) -> None:
+        """Start a template unless there is one, or one will be tried."""
+        if self._start_timer is None:
+            self.start()
+
+    def rest(self) -> None:
+        """Give up a template that has no workers, until it is wanted again."""
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+            self._start_timer = None
+        if self.current is not None:
+            self._retire(self.current)
+
     def start(self) -> None:
         """Exec a template; a failure is told, and tried again later."""
+        self._start_timer = None
         if self._is_closing or self.current is not None:
             return
         app = self._app

@@ -187,6 +187,14 @@ async def slow(scope, receive, send, query):
     await answer(send, str(os.getpid()))
 
 
+async def keep(scope, receive, send, query):
+    KEPT.append(os.urandom(int(query["bytes"])))
+    await answer(send, str(os.getpid()))
+
+
+KEPT = []
+
+
 def read_fifo(path):
     with open(path, "rb", buffering=0) as fifo:
         fifo.read(1)
@@ -201,6 +209,6 @@ HANDLERS = {
     function.__name__: function
     for function in (
         *(hello, pid, python, show_scope, show_lifespan, echo, stream, sha256, form, upload, generate, pieces),
-        *(no_content, cookies, fail, fail_later, short, die, wait, until_gone, slow),
+        *(no_content, cookies, fail, fail_later, short, die, wait, until_gone, slow, keep),
     )
 }

@@ -127,6 +127,15 @@ def slow(environ, start_response, query):
     return answer(start_response, str(os.getpid()))
 
 
+def keep(environ, start_response, query):
+    """Never let go of so many bytes."""
+    KEPT.append(os.urandom(int(query["bytes"])))
+    return answer(start_response, str(os.getpid()))
+
+
+KEPT = []
+
+
 def note(path):
     with open(path, "a") as file:  # one short append: lines of several workers don't mix
         file.write(f"{os.getpid()}\n")
@@ -136,6 +145,6 @@ HANDLERS = {
     function.__name__: function
     for function in (
         *(hello, pid, python, show_environ, echo, sha256, form, upload, generate, pieces, no_content, cookies),
-        *(fail, fail_later, short, die, wait, slow),
+        *(fail, fail_later, short, die, wait, slow, keep),
     )
 }

@@ -54,7 +54,7 @@ class FakeTimers:
 class Table:
     """A pool and everything around it."""
 
-    def __init__(self, *, workers: int = 1, interface: int = frames.WSGI, fronts: int = 1, **settings: int) -> None:
+    def __init__(self, *, workers: int = 1, interface: int = frames.WSGI, fronts: int = 1, **settings: float) -> None:
         self.timers = FakeTimers()
         self.told: list[tuple[str, int]] = []
         self.logged: list[str] = []
@@ -74,6 +74,7 @@ class Table:
             board=self.board,
             timers=self.timers,
             reports=self,
+            startup_timeout_s=settings.get("startup_timeout_s", 0.0),
         )
         self.handler = AppHandler(self.pool, "")
         for number in range(1, workers + 1):
@@ -95,6 +96,9 @@ class Table:
 
     def worker_stuck(self, worker: int) -> None:
         self.told.append(("stuck", worker))
+
+    def app_wanted(self, app: int) -> None:
+        self.told.append(("wanted", app))
 
     def worker_broke(self, worker: int, why: str) -> None:
         self.told.append(("broke", worker))
@@ -587,3 +591,40 @@ def test_a_call_that_came_back_does_not_keep_others_from_expiring() -> None:
     table.pool.sweep(table.pool.queue[1].deadline + 1)
     assert not first.over
     assert second.status == 503
+
+
+def test_the_master_is_told_at_once_of_a_request_that_finds_no_worker() -> None:
+    table = Table(workers=0, startup_timeout_s=60.0)
+    table.ask("/a")
+    table.ask("/b")
+    assert table.told == [("wanted", 0)]
+    table.add_worker(1)
+    assert len(table.streams()) == 1, "it waited for the boot"
+
+
+def test_the_master_is_told_of_requests_that_wait_long_for_a_busy_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(workers=1, startup_timeout_s=60.0)
+    table.told.clear()
+    table.ask("/a")
+    table.ask("/b")
+    assert table.told == []
+    table.pool.queue[0].deadline -= 1.0  # as if it had waited for a second
+    table.timers.fire()
+    assert table.told == [("wanted", 0)]
+    assert table.board.app_total(0, QUEUED) == 1
+    table.answer(table.streams()[0])
+    table.timers.fire()
+    assert table.told == [("wanted", 0)], "nobody waits any more"
+
+
+def test_where_the_number_of_workers_is_fixed_the_master_is_told_nothing() -> None:
+    table = Table(workers=0)
+    table.ask("/a")
+    assert (table.told, table.timers.due) == ([], [])
+
+
+def test_a_request_for_an_application_that_could_not_start_has_it_tried_again() -> None:
+    table = Table(workers=0, startup_timeout_s=60.0)
+    table.pool.set_reason("ValueError")
+    assert table.ask("/a").status == 503
+    assert table.told == [("wanted", 0)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyserve.config.model import Listener
+from pyserve.config.model import Listener, Recycling, Scaling
 from tests.support import processes
 from tests.support.master_run import MasterRun, app
 from tests.support.waiting import wait_until
@@ -43,7 +43,7 @@ def test_ready_is_said_once_with_addresses_and_apps(start_master: StartMaster) -
     ready = [line for line in run.lines if "pyserve: ready" in line]
     assert ready == [f"pyserve: ready: http://127.0.0.1:{run.port} (0 sites, app boots: 2 workers wsgi)"]
     # Each front got the snapshot, its number and every worker with data, control and scoreboard.
-    assert sorted(row[2:] for row in run.heard("SNAPSHOT")) == [[0, 2, 6, 5], [1, 2, 6, 5]]
+    assert sorted(row[2:] for row in run.heard("SNAPSHOT")) == [[0, 2, 66, 5], [1, 2, 66, 5]]
     added = run.wait_heard("WORKER_ADDED", 4)
     assert sorted((row[1], row[3], row[-1]) for row in added) == [(0, 1, 3), (0, 2, 3), (1, 1, 3), (1, 2, 3)]
     assert run.stop() == 0
@@ -216,7 +216,7 @@ def test_logs_are_reopened_by_name(start_master: StartMaster, tmp_path: Path) ->
     wait_until(lambda: log.exists() and "logs reopened" in log.read_text(), "the new file")
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
 def test_a_signal_of_a_later_day_is_answered_by_a_line(start_master: StartMaster, number: signal.Signals) -> None:
     run = start_master().wait_ready()
     run.terminate(number)
@@ -296,3 +296,58 @@ def test_the_masters_descriptors_are_the_same_after_many_deaths(start_master: St
     run.wait_heard("WORKER_ADDED", 6)
     # Not "equal": the last question before may still have been open for a moment.
     wait_until(lambda: not processes.descriptors(run.child.pid) - before, "no descriptor more")
+
+
+def test_ttin_and_ttou_are_one_worker_more_and_one_fewer(start_master: StartMaster) -> None:
+    run = start_master(app("boots", 2)).wait_ready()
+    first = run.wait_workers(2)
+    run.terminate(signal.SIGTTIN)
+    run.wait_workers(3)
+    run.terminate(signal.SIGTTOU)
+    drained = run.wait_heard("WORKER_DRAIN")[0][2]
+    assert drained == 3, "the newest of those that are equally idle"
+    run.order(f"say WORKER_IDLE {drained}")
+    wait_until(lambda: [w["pid"] for w in run.workers()] == [w["pid"] for w in first], "the first two are left")
+    facts = run.facts()["apps"][0]
+    assert (facts["wanted"], facts["recycled"], facts["restarts"]) == (2, {"idle": 1}, 0)
+
+
+def test_an_application_that_may_have_no_worker_is_started_when_somebody_asks(start_master: StartMaster) -> None:
+    run = start_master(app("boots", 3, scaling=Scaling(0, 60.0))).wait_ready()
+    assert "no worker until somebody asks" in "".join(run.lines)
+    assert not [process for process in run.observe() if " template " in process.title]
+    run.order("say APP_WANTED 0")
+    run.wait_workers(1)
+    assert run.stop() == 0
+
+
+def test_a_worker_that_is_not_needed_goes_and_the_last_one_takes_its_template_with_it(
+    start_master: StartMaster,
+) -> None:
+    run = start_master(app("boots", 3, scaling=Scaling(0, 0.5))).wait_ready()
+    run.order("say APP_WANTED 0")
+    worker = run.wait_heard("WORKER_ADDED")[0][3]
+    run.wait_heard("WORKER_DRAIN")
+    run.order(f"say WORKER_IDLE {worker}")
+    run.wait_workers(0)
+    wait_until(lambda: not [p for p in run.observe() if " template " in p.title], "no template")
+    run.order("say APP_WANTED 0")
+    run.wait_heard("WORKER_ADDED", 2)
+
+
+def test_an_old_worker_goes_only_when_its_successor_is_ready(start_master: StartMaster) -> None:
+    run = start_master(app("boots", 1, recycling=Recycling(max_age_s=1.0))).wait_ready()
+    first = run.wait_workers(1)[0]
+    drained = run.wait_heard("WORKER_DRAIN")[0]
+    assert drained[2] == first["worker"]
+    assert len(run.heard("WORKER_ADDED")) == 2, "there is another one already"
+    run.order(f"say WORKER_IDLE {first['worker']}")
+    run.wait_workers(1, not_pid=first["pid"])
+    assert run.heard("WORKER_GONE")[0][3] == "exited with status 0", "it was asked to stop, not killed"
+
+
+def test_a_worker_with_too_much_memory_is_killed_and_replaced(start_master: StartMaster) -> None:
+    run = start_master(app("boots", 1, recycling=Recycling(hard_memory_bytes=1))).wait_ready()
+    gone = run.wait_heard("WORKER_GONE", 2)
+    assert "of private memory, at most 0 MiB (max_memory)" in gone[0][3]
+    assert run.facts()["apps"][0]["recycled"]["max_memory"] >= 2
