@@ -145,8 +145,13 @@ class Upkeep:
         if due.is_fatal:
             worker.memory.append((now, memory))
             self.pool.kill_for(worker, due.kind, due.words)
-        else:
+        elif due.is_urgent or self._may_go():
             self.pool.retire(worker, due.kind, due.words, at_once=due.is_urgent)
+
+    def _may_go(self) -> bool:
+        """Are few enough on their way? Workers that start together reach their limits together, and boots cost."""
+        going = sum(1 for worker in self.pool.workers.values() if worker.leaving and worker.state == "ready")
+        return going < max(1, self.pool.wanted // 4)
 
     def _scale(self, now: float) -> None:
         workers = [worker for worker in self.pool.workers.values() if worker.pid]
