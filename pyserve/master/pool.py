@@ -122,6 +122,11 @@ class Pool:
         self._kill(worker)
 
     @property
+    def can_replace(self) -> bool:
+        """Would a worker that is started now come up, as far as we know?"""
+        return self._keeper.is_ready and not self._boots_fail
+
+    @property
     def present(self) -> list[Worker]:
         """Workers that serve or boot and are not about to go."""
         return [worker for worker in self.workers.values() if worker.state != "draining" and not worker.leaving]

@@ -146,7 +146,7 @@ class Upkeep:
             worker.memory.append((now, memory))
             self.pool.kill_for(worker, due.kind, due.words)
         elif due.is_urgent or self._may_go():
-            self.pool.retire(worker, due.kind, due.words, at_once=due.is_urgent)
+            self.pool.retire(worker, due.kind, due.words, at_once=due.is_urgent and self.pool.can_replace)
 
     def _may_go(self) -> bool:
         """Are few enough on their way? Workers that start together reach their limits together, and boots cost."""
