@@ -23,8 +23,8 @@ def decode_workers(table: Table, default: int) -> tuple[int, Scaling | None]:
         return table.integer("workers", default, 1, MAX_WORKERS), None
     workers = table.table("workers", ("min", "max", "idle"))
     assert workers is not None
-    most = workers.integer("max", default, 1, MAX_WORKERS)
-    least = workers.integer("min", min(1, most), 0, MAX_WORKERS)
+    least = workers.integer("min", 1, 0, MAX_WORKERS)
+    most = workers.integer("max", max(default, least), 1, MAX_WORKERS)
     idle_s = workers.duration_s("idle", Scaling(0).idle_s)
     if least > most:
         workers.problem(f"expected at most max, which is {most}, not {least}", "min")

@@ -569,3 +569,9 @@ def test_a_soft_and_a_hard_limit_of_memory() -> None:
     ).config
     assert config is not None
     assert (config.apps[0].recycling, config.apps[0].scaling) == (Recycling(0, 0.0, 0, 1 << 30), Scaling(1))
+
+
+def test_the_most_workers_are_never_fewer_than_the_least() -> None:
+    config = decode_text('[app.x]\nentry = "a:b"\nworkers = { min = 9 }\n[site.x]\ndefault = true\napp = "x"').config
+    assert config is not None
+    assert (config.apps[0].workers, config.apps[0].scaling) == (9, Scaling(9))
