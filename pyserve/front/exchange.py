@@ -17,8 +17,8 @@ from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import Lent, Receiver, Same
 from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.request import Request
-from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, end_of_head, error_page, has_no_body
-from pyserve.wire.codec import CLOSE
+from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, end_of_head, error_page, has_no_body, without_trailer
+from pyserve.wire.codec import CLOSE, TRAILED
 
 if TYPE_CHECKING:
     from pyserve.front.connection import Connection
@@ -37,6 +37,7 @@ class Exchange:
         "_is_chunked",
         "_is_finishing",
         "_left",
+        "_trailers",
         "body_is_paused",
         "body_is_read",
         "connection",
@@ -177,6 +178,9 @@ class Exchange:
                     self._is_chunked = True
                 else:
                     self.will_close = True
+        self._trailers = b""
+        if flags & TRAILED and not self._can_trail:
+            block = without_trailer(block)
         # Held, so that it leaves together with the first piece of the body.
         self._head = self._head_bytes(status, block, length, flags)
 
@@ -199,14 +203,33 @@ class Exchange:
         return b"".join(lines)
 
     def hint(self) -> None:
-        """Send 103 Early Hints if the config has any; HTTP/1.0 knows no answer before the answer (RFC 9110 §15.2).
+        """Send 103 Early Hints if the config has any."""
+        self._write_hints(self.modifiers.hints)
+
+    def send_hints(self, block: bytes) -> None:
+        dropped = self.modifiers.dropped
+        self._write_hints(self.modifiers.strip(block) if dropped else block)
+
+    def _write_hints(self, lines: bytes) -> None:
+        """HTTP/1.0 knows no answer before the answer (RFC 9110 §15.2).
 
         Only for GET: nothing else asks for a page, and no client that waits for 100 Continue gets another word first.
         """
-        hints = self.modifiers.hints
         request = self.request
-        if hints and request.method == "GET" and request.version != "1.0" and not self.over and not self.status:
-            self.connection.write(hints)
+        if self.over or self.status or not lines or request.has_body:
+            return
+        if request.method == "GET" and request.version != "1.0":
+            self.connection.write(b"%b%b\r\n" % (STATUS_LINES[103], lines))
+
+    @property
+    def _can_trail(self) -> bool:
+        """Only chunks have room for fields behind them (RFC 9112 §7.1.2), and only who asks for them is sent any: a
+        client that does not know them must not have to skip them."""
+        return self._is_chunked and self.request.takes_trailers
+
+    def send_trailers(self, block: bytes) -> None:
+        if not self.over and self._has_body and self._can_trail:
+            self._trailers = self.modifiers.strip(block) if self.modifiers.dropped else block
 
     def flush_soon(self) -> None:
         self.connection.context.loop.call_soon(self._flush_head)
@@ -319,7 +342,7 @@ class Exchange:
             return
         head, self._head = self._head, b""
         if self._is_chunked and self._has_body:
-            head += b"0\r\n\r\n"
+            head += b"0\r\n%b\r\n" % self._trailers if self._trailers else b"0\r\n\r\n"
         if head:
             self.connection.write(head)
         if self.connection.has_file_pending:

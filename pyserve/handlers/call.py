@@ -20,7 +20,15 @@ from pyserve.handlers.interface import Exchange
 from pyserve.handlers.spool import AnswerSpool, Spool
 from pyserve.http.response import is_clean_block, known_clean_blocks
 from pyserve.wire import frames
-from pyserve.wire.codec import COMPLETE, EXPECTS, HAS_BODY, pack_head, request_frame, unpack_answer
+from pyserve.wire.codec import (
+    COMPLETE,
+    EXPECTS,
+    HAS_BODY,
+    NOT_IN_TRAILERS,
+    pack_head,
+    request_frame,
+    unpack_answer,
+)
 from pyserve.wire.credit import ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ class AppCall:
         "_body",
         "_body_is_whole",
         "_head_blob",
+        "_hints",
         "_pool",
         "_receive_window",
         "_replayable",
@@ -84,6 +93,7 @@ class AppCall:
         self._spool: AnswerSpool | None = None
         self._answer_is_whole = False
         self._uncredited = 0
+        self._hints = 0
         self._replayable: list[bytes] | None = None
 
     # The request goes out.
@@ -246,6 +256,22 @@ class AppCall:
         else:
             exchange.flush_soon()
         return False
+
+    def hints(self, payload: bytes) -> None:
+        """Take lines of a 103 answer. Raises ``WireError``."""
+        _check_lines(payload)
+        self._hints += 1
+        if self._hints > 2 * frames.MAX_HINTS:  # it may have been started twice
+            raise frames.WireError("more hints than a worker sends")
+        if not self.has_answer:  # a thread of the application's may come too late with them
+            self.exchange.send_hints(payload)
+
+    def trailers(self, payload: bytes) -> None:
+        """Take the lines that follow the answer's body, which is whole. Raises ``WireError``."""
+        _check_lines(payload)
+        if not NOT_IN_TRAILERS.isdisjoint([line.partition(b":")[0] for line in payload.split(b"\r\n")]):
+            raise frames.WireError(f"fields that may not be trailers: {payload[:200]!r}")
+        self.exchange.send_trailers(payload)
 
     def data(self, data: bytes) -> None:
         """Take a piece of the answer's body and return credit: at once, but where no more may be taken over."""
@@ -421,3 +447,8 @@ class AppCall:
         self._send_window = None
         if self._body is not None and not self._body_is_whole:
             self.exchange.pause_body()
+
+
+def _check_lines(payload: bytes) -> None:
+    if len(payload) > frames.MAX_LINES or not is_clean_block(payload):
+        raise frames.WireError(f"unclean fields beside an answer: {payload[:200]!r}")

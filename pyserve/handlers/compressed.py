@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pyserve.config import model
 from pyserve.handlers.coded_stream import CodedStream
 from pyserve.handlers.interface import Exchange, Lent, Receiver, Same, Threads
-from pyserve.http.coded_fields import Variants, not_modified, variants
+from pyserve.http.coded_fields import Variants, coded_trailers, not_modified, variants
 from pyserve.http.codings import compress_fast
 from pyserve.http.negotiation import choose
 from pyserve.http.response import has_no_body
@@ -233,6 +233,14 @@ class CompressedExchange:
 
     def hint(self) -> None:
         self._exchange.hint()
+
+    def send_hints(self, block: bytes) -> None:
+        self._exchange.send_hints(block)
+
+    def send_trailers(self, block: bytes) -> None:
+        if self.modifiers.dropped:
+            block = self.modifiers.strip(block)
+        self._exchange.send_trailers(block if self._stream is None else coded_trailers(block))
 
     def flush_soon(self) -> None:
         self._exchange.flush_soon()

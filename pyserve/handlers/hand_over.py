@@ -195,6 +195,14 @@ class HandOverExchange:
         if not self._has_named:
             self._answered.hint()
 
+    def send_hints(self, block: bytes) -> None:
+        if not self._has_named:
+            self._answered.send_hints(block)
+
+    def send_trailers(self, block: bytes) -> None:
+        if not self._has_named:
+            self._answered.send_trailers(block)
+
     def flush_soon(self) -> None:
         if not self._has_named:
             self._answered.flush_soon()

@@ -90,7 +90,8 @@ class Exchange(Protocol):
         ``same``: while it holds, requests with an equal line and of the same kind (``Request.kind``) may be answered
         just so without asking the handler again.
 
-        ``flags``: HAS_DATE, HAS_SERVER, CLOSE of ``wire.codec``.
+        ``flags``: HAS_DATE, HAS_SERVER, CLOSE of ``wire.codec``; for ``send_head`` TRAILED too, where the handler
+        will call ``send_trailers``.
         """
 
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
@@ -100,6 +101,14 @@ class Exchange(Protocol):
         """
 
     def hint(self) -> None: ...  # send 103 Early Hints, where the config has them
+    def send_hints(self, block: bytes) -> None:
+        """Send 103 Early Hints with a handler's own lines, checked: before the head, any number of times, and only
+        where this client is to have them."""
+
+    def send_trailers(self, block: bytes) -> None:
+        """Let checked lines follow the body at ``finish``, where transport and client can have them; else they are
+        dropped, as RFC 9110 §6.5.1 lets everybody on the way do."""
+
     def flush_soon(self) -> None: ...
 
     def send_data(self, data: bytes) -> None: ...  # bytes beyond `length` are cut

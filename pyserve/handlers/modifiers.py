@@ -44,7 +44,7 @@ class Modifiers:
         self.compress = compress
         self.pages = pages
         self.hints = hints
-        """A whole 103 answer (RFC 8297), b"" = none."""
+        """The lines of a 103 answer (RFC 8297), b"" = none."""
         self.hinting: Modifiers | None = None
         """The same for a request that hints are for: its answer has them too, for whoever ignores a 103."""
 
@@ -91,6 +91,5 @@ def prepare(configured: model.Modifiers, pages: Mapping[int, ErrorPage] | None =
     modifiers = Modifiers(lines, dropped, b"", compress, pages)
     if configured.early_hints:
         links = b"".join(b"link: %b\r\n" % link.encode() for link in configured.early_hints)
-        hints = b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % links
-        modifiers.hinting = Modifiers(lines + links, dropped, hints, compress, pages)
+        modifiers.hinting = Modifiers(lines + links, dropped, links, compress, pages)
     return modifiers

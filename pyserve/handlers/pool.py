@@ -353,6 +353,13 @@ class Pool:
                         ended += 1
                     else:
                         call.deadline = monotonic() + self._timeout_s
+                elif kind == frames.HINTS:
+                    call.hints(payload)
+                elif kind == frames.TRAILERS and call.has_answer:
+                    call.trailers(payload)
+                    del streams[stream]
+                    call.end_of_answer()
+                    ended += 1
                 elif kind == frames.CREDIT_BODY:
                     call.credit(frames.number(payload))
                 elif kind == frames.WANT_BODY:
@@ -421,7 +428,7 @@ class Pool:
             self._reports.worker_ready(worker.number)
         elif kind == frames.LOG:
             self._reports.log(f"app {self.name}: {payload[1:].decode('utf-8', 'replace')}")
-        elif kind not in (frames.RECALLED, frames.CREDIT_BODY, frames.WANT_BODY, frames.BUSY):
+        elif kind not in (frames.RECALLED, frames.CREDIT_BODY, frames.WANT_BODY, frames.BUSY, frames.HINTS):
             # Those may cross with the end of their stream; anything else is about a stream that never was.
             raise frames.WireError(f"frame of type {kind} for stream {stream}, which is not under way")
 

@@ -53,6 +53,13 @@ def variants(block: bytes, compress: HasTypes) -> Variants:
     return Variants(_joined(plain), _joined(coded))
 
 
+def coded_trailers(block: bytes) -> bytes:
+    """Return what may follow a coded answer of an application's lines behind its body: the same as before it."""
+    lines = block.split(b"\r\n")
+    lines.pop()
+    return _joined([_weak(line) for line in lines if line[: line.find(b":")] not in _DROPPED])
+
+
 def not_modified(block: bytes, compress: HasTypes, none_match: bytes | None) -> bytes:
     """Return the block of a 304: with what the 200 would have had (RFC 9110 §15.4.5).
 

@@ -91,6 +91,12 @@ class Request:
         values = [value for key, value in self.fields if key == name]
         return b", ".join(values) if values else None
 
+    @property
+    def takes_trailers(self) -> bool:
+        """Does the client say that it will look at fields behind the content (RFC 9110 §10.1.4)?"""
+        wanted = self.joined(b"te")
+        return wanted is not None and b"trailers" in [word.strip(b" \t").lower() for word in wanted.split(b",")]
+
     def field(self, name: bytes) -> bytes | None:
         """Return the first value of a field by its lower-case name."""
         for key, value in self.fields:

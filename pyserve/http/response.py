@@ -93,7 +93,7 @@ def end_of_head(length: int) -> bytes:
 # One pass over what a worker sent: lower-case token names, no control characters, and none of the fields that belong
 # to the transport. Possessive throughout: a worker's block is hostile input, and has to fail in one pass if it does.
 _BLOCK = re.compile(
-    rb"(?:(?!(?:content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade|te|trailer):)"
+    rb"(?:(?!(?:content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade|te):)"
     rb"[!#$%&'*+\-.^_`|~0-9a-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
 )
 
@@ -112,6 +112,11 @@ def is_clean_block(block: bytes) -> bool:
             known_clean_blocks.clear()  # LIMIT: bounded; a block is checked again in half a microsecond
         known_clean_blocks.add(block)
     return True
+
+
+def without_trailer(block: bytes) -> bytes:
+    """Return a block's lines without ``trailer``: what it announces will not come (RFC 9110 §6.6.2)."""
+    return b"\r\n".join([line for line in block.split(b"\r\n") if not line.startswith(b"trailer:")])
 
 
 def has_no_body(status: int) -> bool:

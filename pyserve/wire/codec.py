@@ -33,7 +33,18 @@ COMPLETE = 1  # the whole answer is in this frame
 HAS_DATE = 2  # the block has a Date of the application's own
 HAS_SERVER = 4  # likewise Server
 CLOSE = 8  # the application asked for the connection to be closed
+TRAILED = 16  # TRAILERS end the stream; the block may have ``trailer`` lines. Never with COMPLETE
 UNKNOWN_LENGTH = -1
+
+NOT_IN_TRAILERS = frozenset(
+    b"content-length transfer-encoding connection keep-alive proxy-connection upgrade te trailer "
+    b"host cache-control expect max-forwards pragma range if-match if-none-match if-modified-since "
+    b"if-unmodified-since if-range authorization proxy-authenticate proxy-authorization www-authenticate cookie "
+    b"set-cookie age expires date location retry-after vary warning server accept-ranges content-encoding content-type "
+    b"content-range".split()
+)
+"""What has to be known before the content: framing, routing, conditions, credentials, control data, how to read it
+(RFC 9110 §6.5.1)."""
 
 Address = tuple[str, int]
 

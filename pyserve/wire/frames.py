@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-VERSION = 2
+VERSION = 3
 """Said by the worker in HELLO; a front that knows another version refuses it."""
 
 HEADER = struct.Struct("<IBI")
@@ -24,6 +24,10 @@ FILE_COST = WINDOW // 2
 """What a file costs of that credit, however long it is: it comes back when the front has closed the file."""
 FILES_AT_ONCE = WINDOW // FILE_COST
 """So many descriptors of one stream may be under way or open in the front."""
+MAX_HINTS = 16
+"""So many HINTS a worker sends for one start of a stream: credit does not hold them back."""
+MAX_LINES = 16 * 1024
+"""Bytes of one HINTS or TRAILERS: more lines no client takes beside those of a head."""
 
 # Front to worker, on the data channel.
 REQUEST = 1  # flags u8, peer_length u16, peer blob, head blob (see codec)
@@ -42,6 +46,8 @@ WANT_BODY = 23  # the application asked for the body for the first time (only wh
 LOG = 24  # level u8, text UTF-8: a line for the error log
 FILE = 25  # offset u64, count u64: bytes of the answer's body that are in a file, whose DESCRIPTOR was sent before
 FILE_LAST = 26  # the same, and the stream is over
+HINTS = 27  # lines of a 103 answer (RFC 8297), before the ANSWER; any number up to MAX_HINTS
+TRAILERS = 28  # lines behind the body (RFC 9110 §6.5), possibly none: the stream is over
 
 # Front to worker, on the control channel.
 CREDIT = 32  # u32: that many bytes of the answer were taken by the front

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire import messages
 from ..wire.frames import ASGI
 from .asgi import AsgiRunner
-from .lifespan import Lifespan
+from .lifespan import Lifespan, tell
 
 if TYPE_CHECKING:
     from .main import Worker
@@ -70,6 +70,7 @@ def _run(loop: asyncio.AbstractEventLoop, serving: asyncio.Task[None]) -> None:
 async def _serve(loop: asyncio.AbstractEventLoop, worker: Worker, app: Callable[..., Any]) -> None:
     lifespan = Lifespan(app)
     await lifespan.startup()
+    tell(lifespan)
     runner = AsgiRunner(loop, app, worker.scoreboard, worker.concurrency, lifespan.state)
     loop.add_signal_handler(signal.SIGTERM, runner.stop)
     worker.connect(runner, messages.pack_bytes(messages.BOOTED, bytes([ASGI])))
@@ -77,5 +78,4 @@ async def _serve(loop: asyncio.AbstractEventLoop, worker: Worker, app: Callable[
     # The fronts see the end before a shutdown that may take long.
     await runner.close()
     await lifespan.shutdown()
-    if lifespan.complaint:
-        print(lifespan.complaint, file=sys.stderr)
+    tell(lifespan)

@@ -1,5 +1,5 @@
 """Step 5: one ASGI call, ``receive`` and ``send`` of an HTTP scope (ASGI HTTP spec 2.4, and the extensions
-Path Send and Zero Copy Send).
+Path Send, Zero Copy Send, Early Hints and HTTP Trailers).
 
 I/O: none of its own but the files that are sent so; frames go to the runner's turn. Protects: exactly one end frame per
 stream, never a byte beyond the credit or the announced length, messages in the right order only. After the client left
@@ -16,7 +16,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..wire.codec import COMPLETE, EXPECTS, HAS_BODY, answer_frame
+from ..wire.codec import COMPLETE, EXPECTS, HAS_BODY, TRAILED, answer_frame
 from ..wire.frames import (
     CREDIT_BODY,
     DATA,
@@ -25,7 +25,11 @@ from ..wire.frames import (
     FILE,
     FILE_COST,
     FILE_LAST,
+    HINTS,
+    MAX_HINTS,
+    MAX_LINES,
     MAX_PAYLOAD,
+    TRAILERS,
     WANT_BODY,
     WINDOW,
     file_frame,
@@ -34,7 +38,7 @@ from ..wire.frames import (
 )
 from .channel import Channel, Stream
 from .files import LEAST_BYTES, open_path, piece_of, read_piece
-from .heads import byte_head
+from .heads import byte_head, link_lines, trailed_head, trailer_lines
 from .loader import text_of
 from .wsgi import ClientGone, log_frame, text_payload, too_long, too_short
 
@@ -42,7 +46,8 @@ if TYPE_CHECKING:
     from .asgi import AsgiRunner
 
 _ERROR = 40  # a level of the error log
-_NOTHING, _HELD, _SENT, _COMPLETE = range(4)  # what became of the answer's head and body
+# What became of the answer's head and body. ANNOUNCED is HELD with trailers to come, TRAILING a whole body before them.
+_NOTHING, _ANNOUNCED, _HELD, _SENT, _TRAILING, _COMPLETE = range(6)
 
 
 class AsgiStream(Stream):
@@ -52,6 +57,7 @@ class AsgiStream(Stream):
         "_content_length",
         "_flags",
         "_has_whole_body",
+        "_hints",
         "_is_body_given",
         "_is_bodyless",
         "_is_cut",
@@ -60,6 +66,7 @@ class AsgiStream(Stream):
         "_response",
         "_runner",
         "_status",
+        "_trailers",
         "_unreturned",
         "_waiters",
         "is_half_closed",
@@ -165,23 +172,30 @@ class AsgiStream(Stream):
             if response != _NOTHING:
                 raise RuntimeError("http.response.start was already sent")
             status = message["status"]
-            if type(status) is not int and not isinstance(status, int):
-                raise TypeError(f"status must be an int, not {type(status).__name__}")
-            status = int(status)
+            if type(status) is not int:
+                if not isinstance(status, int):
+                    raise TypeError(f"status must be an int, not {type(status).__name__}")
+                status = int(status)
             if not 200 <= status <= 599:
                 raise ValueError(f"status {status} is not a final status code")
-            self._block, self._flags, self._content_length = byte_head(message.get("headers", ()))
-            if status == 204 or status == 304:
-                self._is_bodyless = True
-            elif status == 205:
-                self._content_length = 0  # RFC 9110 §15.3.6: no content, but a length is due
+            headers = message.get("headers", ())
+            if "trailers" in message and message["trailers"]:
+                self._block, self._flags, self._content_length = trailed_head(headers)
+                self._response = _ANNOUNCED
+            else:
+                self._block, self._flags, self._content_length = byte_head(headers)
+                self._response = _HELD
+            if status != 200:
+                if status == 204 or status == 304:
+                    self._is_bodyless = True
+                elif status == 205:
+                    self._content_length = 0  # RFC 9110 §15.3.6: no content, but a length is due
             self._status = status
-            self._response = _HELD
             return
         if kind != "http.response.body":
             await self._send_special(kind, message)
             return
-        if response == _COMPLETE:
+        if response >= _TRAILING:
             raise RuntimeError("the answer was already completed")
         if response == _NOTHING:
             raise RuntimeError("http.response.body before http.response.start")
@@ -192,7 +206,7 @@ class AsgiStream(Stream):
             if self.is_gone:
                 await asyncio.sleep(0)  # as in `receive`
                 raise ClientGone("the client has gone")
-            if response == _HELD:
+            if response <= _HELD:
                 body = self._send_head(body)
             if self._is_bodyless:
                 await asyncio.sleep(0)  # credit holds a stream back that goes nowhere too fast; here is none
@@ -222,6 +236,9 @@ class AsgiStream(Stream):
         if self.is_gone:
             self._end(frame(FAILED, self.number))
             return
+        if self._flags & TRAILED:
+            await self._send_before_trailers(body)
+            return
         if response == _HELD:
             if self._content_length < 0:
                 self._content_length = len(body)
@@ -232,24 +249,85 @@ class AsgiStream(Stream):
 
     async def _send_special(self, kind: str, message: dict[str, Any]) -> None:
         """A message of an extension. What its file is asked for raises before anything is sent."""
+        if kind == "http.response.early_hint":
+            await self._hint(link_lines(message["links"]))
+            return
+        if kind == "http.response.trailers":
+            await self._trail(message)
+            return
         if kind not in ("http.response.pathsend", "http.response.zerocopysend"):
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
-        if self._response == _COMPLETE:
+        if self._response >= _TRAILING:
             raise RuntimeError("the answer was already completed")
         if self._response == _NOTHING:
             raise RuntimeError(f"{kind} before http.response.start")
+        is_trailed = bool(self._flags & TRAILED)
         if kind == "http.response.zerocopysend":
             fd, offset, count = piece_of(message["file"], message.get("offset"), message.get("count"))
-            await self._send_file(fd, offset, count, not message.get("more_body", False))
+            is_last = not message.get("more_body", False)
+            await self._send_file(fd, offset, count, is_last and not is_trailed)
+            if is_last and is_trailed:
+                await self._send_before_trailers(b"")
             return
         if self._response == _SENT:
             raise RuntimeError("http.response.pathsend can't be mixed with other pieces of the body")
         # LIMIT: blocks while the file system does, as the applications of most frameworks do themselves.
         fd, count = open_path(message["path"])
         try:
-            await self._send_file(fd, 0, count, True)
+            await self._send_file(fd, 0, count, not is_trailed)
         finally:
             os.close(fd)
+        if is_trailed:
+            await self._send_before_trailers(b"")
+
+    async def _hint(self, block: bytes) -> None:
+        """Send a 103 while the head is not out: before ``http.response.start`` too, since then is when it helps most.
+
+        Where it would come too late, or once too often, it is left out: the specification lets a server ignore it.
+        """
+        count = getattr(self, "_hints", 0)  # HOT: unset in all those that hint nothing
+        if block and self._response <= _HELD and not self.is_gone and count < MAX_HINTS:
+            self._hints = count + 1
+            self._runner.post(self.channel, frame(HINTS, self.number, block))
+        await asyncio.sleep(0)  # it leaves in this turn, whatever the application does then
+
+    async def _send_before_trailers(self, body: bytes) -> None:
+        """Send the last piece of a body that trailers follow: those end the stream."""
+        if self._is_bodyless:
+            if self._response == _ANNOUNCED:
+                length = -1 if self._status == 204 else self._content_length
+                flags = self._flags & ~TRAILED | COMPLETE
+                self._end(answer_frame(self.number, self._status, flags, length, self._block))
+            else:
+                self._end(frame(DATA_LAST, self.number))
+            return
+        if self._response == _ANNOUNCED:
+            body = self._send_head(body)
+        if body:
+            await self._send_data(body, False)
+        if self._content_length >= 0 and self._remaining > 0:
+            raise too_short(self._content_length, self._remaining)
+        if self._response == _SENT:
+            self._response = _TRAILING
+            self._trailers = b""
+
+    async def _trail(self, message: dict[str, Any]) -> None:
+        """Take trailers; they go out together. After an answer that can have none they are dropped."""
+        if not (self._response and self._flags & TRAILED):
+            raise RuntimeError("http.response.trailers that http.response.start did not announce")
+        if self._response < _TRAILING:
+            raise RuntimeError("http.response.trailers before the end of the body")
+        block = trailer_lines(message.get("headers", ()))
+        if self._response == _TRAILING:
+            if len(self._trailers) + len(block) > MAX_LINES:
+                raise ValueError(f"more than {MAX_LINES} bytes of trailers")
+            self._trailers += block
+        if message.get("more_trailers", False):
+            await asyncio.sleep(0)
+            return
+        self._flags &= ~TRAILED
+        if self._response == _TRAILING:
+            self._end(frame(TRAILERS, self.number, self._trailers))
 
     async def _send_file(self, fd: int, offset: int, count: int, is_last: bool) -> None:
         """Send a piece of a regular file as a piece of the body. The descriptor stays the caller's."""
@@ -263,7 +341,7 @@ class AsgiStream(Stream):
                 raise ClientGone("the client has gone")
             self._end(frame(FAILED, self.number))
             return
-        if self._response == _HELD:
+        if self._response <= _HELD:
             if is_last and self._content_length < 0 and self._status != 304:
                 self._content_length = count
             if is_last and self._is_bodyless:

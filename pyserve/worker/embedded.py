@@ -15,7 +15,7 @@ from typing import Any
 from ..wire.frames import ASGI
 from ..wire.scoreboard import Scoreboard
 from .asgi import AsgiRunner
-from .lifespan import Lifespan
+from .lifespan import Lifespan, tell
 from .loader import find_interface
 from .watcher import Watcher
 from .wsgi_inline import InlineRunner
@@ -55,6 +55,7 @@ class EmbeddedWorker:
         if self.interface == ASGI:
             self._lifespan = Lifespan(self._app)
             await self._lifespan.startup()
+            tell(self._lifespan)
             loop = asyncio.get_running_loop()
             self._runner = AsgiRunner(loop, self._app, self._scoreboard, self._concurrency, self._lifespan.state)
         else:
@@ -80,3 +81,4 @@ class EmbeddedWorker:
         self._watcher.stop()
         if self._lifespan is not None:
             await self._lifespan.shutdown()
+            tell(self._lifespan)

@@ -34,6 +34,7 @@ class Environs:
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
+            "SERVER_SOFTWARE": "pyserve",
         }
         self._peers: dict[bytes, dict[str, Any]] = {}
         self._heads: dict[bytes, dict[str, Any]] = {}

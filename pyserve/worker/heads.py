@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..wire.codec import CLOSE, HAS_DATE, HAS_SERVER, UNKNOWN_LENGTH
-from ..wire.frames import MAX_HEAD_PAYLOAD
+from ..wire.codec import CLOSE, HAS_DATE, HAS_SERVER, NOT_IN_TRAILERS, TRAILED, UNKNOWN_LENGTH
+from ..wire.frames import MAX_HEAD_PAYLOAD, MAX_LINES
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -37,7 +37,7 @@ _NO_PAIRS = (str, bytes, bytearray, memoryview, set, frozenset)
 _heads: dict[Any, tuple[bytes, int, int]] = {}
 _lines: dict[Any, bytes] = {}
 _names: dict[Any, bytes] = {}
-_statuses: dict[str, int] = {"200 OK": 200}
+known_statuses: dict[str, int] = {"200 OK": 200}
 
 Head = tuple[bytes, int, int]
 """Block, flags of ANSWER, content length or UNKNOWN_LENGTH."""
@@ -45,7 +45,7 @@ Head = tuple[bytes, int, int]
 
 def parse_status(status: Any) -> int:
     """Return the code of a WSGI status ("200 OK"); raise TypeError or ValueError."""
-    code = _statuses.get(status)
+    code = known_statuses.get(status)
     if code is None:
         if type(status) is not str:
             raise TypeError(f"status must be a str, not {type(status).__name__}")
@@ -53,8 +53,8 @@ def parse_status(status: Any) -> int:
         if match is None:
             raise ValueError(f"status {status!r} is not a final status code and a reason")
         code = int(status[:3])
-        if len(_statuses) < _MAX_REMEMBERED:
-            _statuses[status] = code
+        if len(known_statuses) < _MAX_REMEMBERED:
+            known_statuses[status] = code
     return code
 
 
@@ -76,6 +76,53 @@ def byte_head(headers: Iterable[Iterable[bytes]]) -> Head:
     except TypeError:
         head = None
     return head or _make_head(fields, bytes)
+
+
+def trailed_head(headers: Iterable[Iterable[bytes]]) -> Head:
+    """The same for an answer with trailers, where ``Trailer`` is the application's to say (RFC 9110 §6.6.2)."""
+    fields = [field if type(field) is tuple else _pair(field) for field in _pairs(headers)]
+    block, flags, length = byte_head(fields)
+    announced = [value.strip(b" \t") for name, value in fields if name.lower() == b"trailer"]
+    return block + b"".join([b"trailer: " + value + b"\r\n" for value in announced]), flags | TRAILED, length
+
+
+def trailer_lines(headers: Iterable[Iterable[bytes]]) -> bytes:
+    """Return the lines of ASGI trailers; raise TypeError or ValueError for what can't be sent behind a body."""
+    lines = []
+    for field in _pairs(headers):
+        name, value = field if type(field) is tuple else _pair(field)
+        if type(name) is not bytes or type(value) is not bytes:
+            raise TypeError(f"trailer {name!r}: name and value must be bytes")
+        lower = _names.get(name) or _checked_name(name)
+        if lower in NOT_IN_TRAILERS:
+            raise ValueError(f"{name!r} may not be a trailer field")
+        if _CONTROL.search(value) is not None:
+            raise ValueError(f"trailer {name!r} has a control character in its value {value!r}")
+        lines.append(lower + b": " + value.strip(b" \t") + b"\r\n")
+    return _not_too_long(b"".join(lines))
+
+
+def link_lines(links: Iterable[bytes]) -> bytes:
+    """Return the lines of a 103 answer with these values of ``Link``; raise TypeError or ValueError."""
+    if isinstance(links, _NO_PAIRS):
+        raise TypeError(f"links must be a list of bytes, not {type(links).__name__}")
+    return _not_too_long(byte_head([(b"link", link) for link in links])[0])
+
+
+def hint_lines(headers: Iterable[tuple[str | bytes, str | bytes]]) -> bytes:
+    """Return the lines of a 103 answer with these headers; raise TypeError or ValueError."""
+    pairs = [(_text(name), _text(value)) for name, value in _pairs(headers)]
+    return _not_too_long(text_head(pairs)[0])
+
+
+def _text(word: str | bytes) -> str:
+    return word.decode("latin-1") if isinstance(word, bytes) else word
+
+
+def _not_too_long(block: bytes) -> bytes:
+    if len(block) > MAX_LINES:
+        raise ValueError(f"{len(block)} bytes of fields beside an answer")
+    return block
 
 
 def _pairs(headers: Any) -> Any:

@@ -1,12 +1,14 @@
 """The ASGI lifespan: startup before the first request, shutdown after the last (ASGI lifespan spec 2.0).
 
-I/O: none; runs the application's lifespan call as a task of the loop. An application that does not know the lifespan
-scope (it raises) is run without. One that says ``startup.failed`` can't be used: ``LoadError`` with its message.
+I/O: a line to stderr (``tell``); runs the application's lifespan call as a task of the loop. An application that does
+not know the lifespan scope (it raises) is run without; if it had asked for its startup before, that is worth a line.
+One that says ``startup.failed``, or wants to exit, can't be used: ``LoadError`` with its message.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +28,7 @@ class Lifespan:
         self._is_supported = False
         self._failure: str | None = None
         self.complaint = ""
-        """What went wrong after startup, for the log."""
+        """What went wrong and ends nothing, for the log."""
 
     async def startup(self) -> None:
         """Return when the application is ready; raise ``LoadError`` if it says that it never will be."""
@@ -53,8 +55,12 @@ class Lifespan:
             raise
         except BaseException as error:
             # Before startup.complete this is how an application says that it does not know the scope.
-            if self._is_supported and not self.complaint:
-                self.complaint = "lifespan: " + text_of(error)
+            if self._is_supported:
+                self.complaint = self.complaint or "lifespan: " + text_of(error)
+            elif self._failure is None and isinstance(error, (SystemExit, KeyboardInterrupt)):
+                self._failure = "lifespan startup: " + text_of(error)
+            elif self._failure is None and self._incoming.empty():
+                self.complaint = "the application runs without lifespan, which has failed: " + text_of(error)
         finally:
             self._started.set()
             self._stopped.set()
@@ -76,3 +82,10 @@ class Lifespan:
             self._stopped.set()
         else:
             raise RuntimeError(f"unexpected ASGI lifespan message {kind!r}")
+
+
+def tell(lifespan: Lifespan) -> None:
+    """Write down what the application complains of, once."""
+    complaint, lifespan.complaint = lifespan.complaint, ""
+    if complaint:
+        print(complaint, file=sys.stderr)

@@ -15,7 +15,12 @@ _MAX_HEADS = 256
 _MAX_HEAD_BYTES = 2048
 _MAX_PEERS = 1024
 
-_EXTENSIONS: dict[str, dict[str, Any]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+_EXTENSIONS: dict[str, dict[str, Any]] = {
+    "http.response.pathsend": {},
+    "http.response.zerocopysend": {},
+    "http.response.early_hint": {},
+    "http.response.trailers": {},
+}
 ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
 

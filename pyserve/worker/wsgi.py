@@ -23,7 +23,9 @@ from ..wire.frames import (
     FILE_COST,
     FILE_LAST,
     HEADER,
+    HINTS,
     LOG,
+    MAX_HINTS,
     MAX_PAYLOAD,
     WINDOW,
     file_frame,
@@ -31,7 +33,7 @@ from ..wire.frames import (
 )
 from .channel import Channel, Stream
 from .files import LEAST_BYTES, FileWrapper, open_file, read_piece
-from .heads import parse_status, text_head
+from .heads import hint_lines, known_statuses, parse_status, text_head
 from .loader import text_of
 
 _ERROR = 40  # a level of the error log
@@ -65,6 +67,7 @@ class WsgiStream(Stream):
         "content_length",
         "flags",
         "has_whole_body",
+        "hints",
         "is_bodyless",
         "is_head",
         "is_head_sent",
@@ -82,6 +85,7 @@ class WsgiStream(Stream):
     content_length: int
     remaining: int
     is_bodyless: bool
+    hints: int
 
     def __init__(self, channel: Channel, number: int, payload: bytes, runner: Waits) -> None:
         self.channel = channel
@@ -154,22 +158,37 @@ class WsgiStream(Stream):
                 exc_info = None
         elif self.block is not None:
             raise AssertionError("start_response() was already called")
-        code = parse_status(status)
+        code = known_statuses.get(status) or parse_status(status)
         self.block, self.flags, self.content_length = text_head(headers)
         self.status = code
-        self.is_bodyless = self.is_head or code == 204 or code == 304
-        if code == 205:
-            self.content_length = 0  # RFC 9110 §15.3.6: no content, but a length is due
+        self.is_bodyless = self.is_head
+        if code != 200:
+            self.is_bodyless = self.is_head or code == 204 or code == 304
+            if code == 205:
+                self.content_length = 0  # RFC 9110 §15.3.6: no content, but a length is due
         return self.write
 
     def write(self, data: bytes) -> None:
         """PEP 3333 "The write() Callable": sends before it returns."""
-        if type(data) is not bytes:
+        if not isinstance(data, bytes):
             raise TypeError(f"write() takes bytes, not {type(data).__name__}")
         if self.is_gone:
             raise ClientGone("the client has gone")
         if data:
             self._send(data)
+
+    def early_hints(self, headers: Iterable[tuple[str | bytes, str | bytes]]) -> None:
+        """``environ["wsgi.early_hints"]``: send a 103 answer with these headers, as gunicorn does.
+
+        Returns at once, and does nothing, where it would come too late (after the first byte of the answer) or once too
+        often. Raises TypeError and ValueError for headers that can't be sent.
+        """
+        block = hint_lines(headers)
+        count = getattr(self, "hints", 0)  # HOT: unset in all those that hint nothing
+        if block and count < MAX_HINTS and not (self.is_head_sent or self.is_over or self.is_gone):
+            self.hints = count + 1
+            self.channel.out.append(frame(HINTS, self.number, block))
+            self.channel.flush()
 
     def _iterate(self, result: Any) -> None:
         for data in result:

@@ -89,8 +89,13 @@ class Input:
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
-        while line := self.readline():
-            yield line
+        return self
+
+    def __next__(self) -> bytes:
+        line = self.readline()
+        if line:
+            return line
+        raise StopIteration
 
     def _next(self) -> bytes:
         """Return the next chunk; b"" = the body is over."""

@@ -9,7 +9,6 @@ Threads: ``serve`` meets requests; the watcher calls the methods marked *watcher
 
 from __future__ import annotations
 
-import io
 import os
 import select
 import socket
@@ -17,6 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Any
 
 from ..wire.frames import BODY, BODY_LAST, BUSY, HELLO, REQUEST, VERSION, WSGI, frame
@@ -221,7 +221,8 @@ class WsgiRunner(Desk):
             stream.drop()
             return
         environ = self.environs.make(stream.payload)
-        environ["wsgi.input"] = Input(stream) if stream.payload[0] & 1 else io.BytesIO()
+        environ["wsgi.input"] = Input(stream) if stream.payload[0] & 1 else BytesIO()
+        environ["wsgi.early_hints"] = stream.early_hints
         stream.run(self.app, environ)
 
     def give_back(self) -> None:

@@ -53,6 +53,8 @@ class FakeExchange:
         self.reason = ""
         self.same: Same | None = None
         self.calls: list[str] = []
+        self.hints: list[bytes] = []
+        self.trailers = b""
         self.receiver: Receiver | None = None
         self.lent: list[tuple[int, int, int]] = []
         self._behind: list[tuple[int, bytes]] = []  # behind which of those
@@ -74,6 +76,14 @@ class FakeExchange:
 
     def hint(self) -> None:
         self.calls.append("hint")
+
+    def send_hints(self, block: bytes) -> None:
+        self.calls.append("send_hints")
+        self.hints.append(block)
+
+    def send_trailers(self, block: bytes) -> None:
+        self.calls.append("send_trailers")
+        self.trailers = block
 
     def flush_soon(self) -> None:
         self.calls.append("flush_soon")

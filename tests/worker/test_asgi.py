@@ -67,7 +67,12 @@ def test_the_scope_is_that_of_the_specification() -> None:
         "client": ("192.0.2.7", 40001),
         "server": ("127.0.0.1", 8000),
         "state": {},
-        "extensions": {"http.response.pathsend": {}, "http.response.zerocopysend": {}},
+        "extensions": {
+            "http.response.pathsend": {},
+            "http.response.zerocopysend": {},
+            "http.response.early_hint": {},
+            "http.response.trailers": {},
+        },
     }
 
 

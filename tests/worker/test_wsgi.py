@@ -58,6 +58,7 @@ def test_the_environ_says_what_pep_3333_asks_for() -> None:
         "RAW_URI": "/a/b?x=1&y",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": "127.0.0.1",
+        "SERVER_SOFTWARE": "pyserve",
         "SERVER_PORT": "8000",
         "REMOTE_ADDR": "192.0.2.7",
         "REMOTE_PORT": "40001",

@@ -24,7 +24,7 @@ DICTIONARY = (
     b"HTTP/1.1 200 OK\r\n",
 )  # fmt: skip
 _FRAMING = {b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection", b"upgrade"}
-_FRAMING |= {b"te", b"trailer"}
+_FRAMING |= {b"te"}
 
 
 def make(chance: Chance) -> bytes:
