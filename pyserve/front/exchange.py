@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import Lent, Receiver, Same
-from pyserve.handlers.modifiers import PLAIN
+from pyserve.handlers.modifiers import PLAIN, asks_for_page
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, end_of_head, error_page, has_no_body, without_trailer
 from pyserve.wire.codec import CLOSE, TRAILED
@@ -207,8 +207,8 @@ class Exchange:
         self._write_hints(self.modifiers.hints)
 
     def send_hints(self, block: bytes) -> None:
-        dropped = self.modifiers.dropped
-        self._write_hints(self.modifiers.strip(block) if dropped else block)
+        if asks_for_page(self.request):
+            self._write_hints(self.modifiers.strip(block) if self.modifiers.dropped else block)
 
     def _write_hints(self, lines: bytes) -> None:
         """HTTP/1.0 knows no answer before the answer (RFC 9110 §15.2).

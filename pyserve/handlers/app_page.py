@@ -159,7 +159,7 @@ class PageExchange:
 
     def _fields(self, block: bytes) -> bytes:
         """Return the page's lines with those of the failure; what is about a failure is not to be kept in caches."""
-        own = {line.partition(b":")[0] for line in self._block.split(b"\r\n")[:-1]}
+        own = {b"trailer", *(line.partition(b":")[0] for line in self._block.split(b"\r\n")[:-1])}
         lines = [line for line in block.split(b"\r\n")[:-1] if line.partition(b":")[0] not in own]
         if not any(line.startswith(b"cache-control:") for line in lines):
             lines.append(b"cache-control: no-store")

@@ -49,11 +49,8 @@ class Modifiers:
         """The same for a request that hints are for: its answer has them too, for whoever ignores a 103."""
 
     def for_request(self, request: Request) -> Modifiers:
-        """Hints are for pages: what a browser asks for on behalf of one needs none."""
-        if self.hinting is None:
-            return self
-        mode = request.field(b"sec-fetch-mode")
-        return self.hinting if mode is None or mode == b"navigate" else self
+        """Return what hints of the config are in, where this request is to have any."""
+        return self if self.hinting is None or not asks_for_page(request) else self.hinting
 
     def without_pages(self) -> Modifiers:
         """Return the same for an answer that is an error page itself: whatever becomes of it, no other is asked for."""
@@ -68,6 +65,12 @@ class Modifiers:
         dropped = self.dropped
         lines = block.split(b"\r\n")
         return b"\r\n".join([line for line in lines if line[: line.find(b":")] not in dropped or not line])
+
+
+def asks_for_page(request: Request) -> bool:
+    """Hints are for pages: what a browser asks for on behalf of one needs none."""
+    mode = request.field(b"sec-fetch-mode")
+    return mode is None or mode == b"navigate"
 
 
 _BESIDE = ("set-cookie", "vary")

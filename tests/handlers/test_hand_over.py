@@ -19,7 +19,7 @@ from pyserve.handlers.hand_over import HandOver
 from pyserve.handlers.interface import Lanes
 from pyserve.handlers.modifiers import Modifiers, prepare
 from pyserve.wire import frames
-from pyserve.wire.codec import CLOSE, COMPLETE, HAS_DATE, HAS_SERVER, pack_answer
+from pyserve.wire.codec import CLOSE, COMPLETE, HAS_DATE, HAS_SERVER, TRAILED, pack_answer
 from tests.handlers.test_pool import Table
 from tests.support.exchanges import FakeExchange, make_request
 from tests.support.lanes import Inline, inline_lanes
@@ -552,6 +552,29 @@ def test_hints_are_sent_before_the_file(root: Path) -> None:
     exchange = Play(root, modifiers=hinting.hinting).ask(PDF)
     assert exchange.calls[0] == "hint"
     assert exchange.body == b"0123456789"
+
+
+def test_an_answer_that_names_a_file_has_the_files_end(play: Play) -> None:
+    exchange = FakeExchange(make_request("/"))
+    hand_over = play.table.handler._hand_over
+    assert hand_over is not None
+    around = hand_over.around(exchange, exchange)
+    around.send_hints(b"link: </a.css>\r\n")
+    around.send_head(200, PDF, None, TRAILED)
+    around.send_hints(b"link: </a.css>\r\n")
+    around.send_trailers(b"x-sum: 7\r\n")
+    around.finish()
+    assert (exchange.hints, exchange.trailers, exchange.body) == ([b"link: </a.css>\r\n"], b"", b"0123456789")
+
+
+def test_any_other_answer_beside_named_files_has_its_own(play: Play) -> None:
+    exchange = FakeExchange(make_request("/"))
+    hand_over = play.table.handler._hand_over
+    assert hand_over is not None
+    around = hand_over.around(exchange, exchange)
+    around.send_head(200, b"content-type: text/plain\r\n", None, TRAILED)
+    around.send_trailers(b"x-sum: 7\r\n")
+    assert exchange.trailers == b"x-sum: 7\r\n"
 
 
 @pytest.mark.parametrize("call", ["flush_soon", "finish", "abort"])

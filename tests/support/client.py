@@ -29,6 +29,10 @@ class Response:
     is_chunked: bool = False
     interim: list[int] = field(default_factory=list)
     """Status codes of the 1xx answers that came before."""
+    interim_fields: list[list[tuple[str, str]]] = field(default_factory=list)
+    """Their fields."""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
+    """Fields behind the last chunk: none, unless the client ``takes_trailers``."""
 
     def field(self, name: str) -> str | None:
         """Return the only value of a field, or None; two values fail the test."""
@@ -66,6 +70,7 @@ class Client:
             self.socket.close()
             raise
         self.rest = b""
+        self.takes_trailers = False
 
     def __enter__(self) -> Client:
         return self
@@ -104,8 +109,9 @@ class Client:
             response = self.read_head()
             if response.status >= 200:
                 break
-            interim.append(response.status)
-        response.interim = interim
+            interim.append(response)
+        response.interim = [head.status for head in interim]
+        response.interim_fields = [head.fields for head in interim]
         self._read_body(response, to_head)
         return response
 
@@ -114,12 +120,14 @@ class Client:
         lines = head.split(b"\r\n")
         status = _STATUS_LINE.fullmatch(lines[0])
         assert status, f"not a status line: {lines[0]!r}"
-        fields = []
-        for line in lines[1:]:
-            match = _FIELD_LINE.fullmatch(line)
-            assert match, f"not a field line: {line!r}"
-            fields.append((match[1].decode().lower(), match[2].decode("latin-1")))
+        fields = [self._field(line) for line in lines[1:]]
         return Response(int(status[1]), status[2].decode(), fields)
+
+    @staticmethod
+    def _field(line: bytes) -> tuple[str, str]:
+        match = _FIELD_LINE.fullmatch(line)
+        assert match, f"not a field line: {line!r}"
+        return match[1].decode().lower(), match[2].decode("latin-1")
 
     def _read_body(self, response: Response, to_head: bool) -> None:
         length = response.field("content-length")
@@ -130,7 +138,7 @@ class Client:
         if coding:
             assert coding == "chunked", coding
             response.is_chunked = True
-            response.body = b"".join(self._read_chunks())
+            response.body = b"".join(self._read_chunks(response))
         elif length is not None:
             assert re.fullmatch("0|[1-9][0-9]*", length), length
             response.body = self.read_exactly(int(length))
@@ -138,12 +146,16 @@ class Client:
             assert response.field("connection") == "close", "a body without a length on a connection that stays open"
             response.body = self.read_to_end()
 
-    def _read_chunks(self) -> list[bytes]:
+    def _read_chunks(self, response: Response) -> list[bytes]:
         chunks = []
         while True:
             line = self.read_until(b"\r\n")
             assert _CHUNK_LINE.fullmatch(line), f"not a chunk line: {line!r}"
             size = int(line, 16)
+            if size == 0 and self.takes_trailers:
+                while line := self.read_until(b"\r\n"):
+                    response.trailers.append(self._field(line))
+                return chunks
             if size == 0:
                 assert self.read_exactly(2) == b"\r\n", "trailers, or bytes after the last chunk"
                 return chunks

@@ -36,6 +36,10 @@ class Answer(NamedTuple):
     """How many frames it took."""
     files: tuple[tuple[int, int], ...] = ()
     """Offset and count of each piece that came as a descriptor; ``body`` has its bytes all the same."""
+    hints: tuple[bytes, ...] = ()
+    """The lines of each 103 answer before it."""
+    trailers: bytes | None = None
+    """The lines behind it, None = its end was another."""
 
     def field(self, name: str) -> str | None:
         return dict(self.fields).get(name)
@@ -156,6 +160,7 @@ class FakeFront:
         body = b""
         count = 0
         files: list[tuple[int, int]] = []
+        hints: list[bytes] = []
         while True:
             kind, stream, payload = self.next_frame()
             if kind == frames.LOG:
@@ -169,7 +174,13 @@ class FakeFront:
                 head = (status, flags, length, parse_block(block))
                 body += piece
                 if flags & 1:
-                    return Answer(*head, body, count)
+                    return Answer(*head, body, count, hints=tuple(hints))
+            elif kind == frames.HINTS:
+                assert head is None
+                hints.append(payload)
+            elif kind == frames.TRAILERS:
+                assert head is not None
+                return Answer(*head, body, count, tuple(files), tuple(hints), payload)
             elif kind in (frames.FILE, frames.FILE_LAST):
                 assert head is not None
                 offset, size = frames.unpack_file(payload)
@@ -178,14 +189,14 @@ class FakeFront:
                 body += os.pread(fd, size, offset)
                 os.close(fd)
                 if kind == frames.FILE_LAST:
-                    return Answer(*head, body, count, tuple(files))
+                    return Answer(*head, body, count, tuple(files), tuple(hints))
                 if credit:
                     self.tell(frames.CREDIT, number, frames.FILE_COST)
             elif kind in (frames.DATA, frames.DATA_LAST):
                 assert head is not None
                 body += payload
                 if kind == frames.DATA_LAST:
-                    return Answer(*head, body, count, tuple(files))
+                    return Answer(*head, body, count, tuple(files), tuple(hints))
                 held += len(payload)
                 if credit and len(body) > credit_after:
                     self.tell(frames.CREDIT, number, held)
