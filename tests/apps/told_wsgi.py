@@ -1,7 +1,7 @@
 """A WSGI application that does what each request says: the query is the source of its body. CPython 3.10.
 
 ``start`` is start_response. The path ``/valid`` puts the standard library's validator between, which raises
-AssertionError at whatever the server or the source does against PEP 3333.
+AssertionError at whatever the server or the source does against PEP 3333; what it only warns of is raised too.
 """
 
 import asyncio
@@ -10,8 +10,11 @@ import os
 import sys
 import textwrap
 import time
+import warnings
 from urllib.parse import unquote
-from wsgiref.validate import validator
+from wsgiref.validate import WSGIWarning, validator
+
+warnings.simplefilter("error", WSGIWarning)
 
 
 def told(environ, start):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from pyserve.wire import frames
 from pyserve.wire.codec import CLOSE, COMPLETE, EXPECTS, HAS_BODY, Peer, pack_head, pack_peer, pack_request
-from pyserve.worker.lifespan import Lifespan
+from pyserve.worker.lifespan import Lifespan, tell
 from pyserve.worker.loader import LoadError
 from tests.support.waiting import wait_until
 from tests.worker.fake_front import Failed, FakeFront, serving_asgi
@@ -468,6 +469,83 @@ async def test_a_startup_that_failed_is_a_load_error_with_its_message() -> None:
 
     with pytest.raises(LoadError, match="no database"):
         await Lifespan(app).startup()
+
+
+@pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt()])
+async def test_an_application_that_wants_to_exit_at_its_startup_does_not_run(ending: BaseException) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise ending
+
+    with pytest.raises(LoadError, match=type(ending).__name__):
+        await Lifespan(app).startup()
+
+
+async def test_a_startup_that_raises_runs_without_lifespan_and_is_told() -> None:
+    """The specification wants it to go on; whoever had asked for its startup knows the protocol, and has a bug."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise ConnectionError("no database")
+
+    lifespan = Lifespan(app)
+    await lifespan.startup()
+    assert re.match(r"the application runs without lifespan.*no database", lifespan.complaint, re.DOTALL)
+    await lifespan.shutdown()
+
+
+async def test_a_startup_that_failed_and_then_raises_is_told_by_its_message() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        raise ValueError("as Starlette does")
+
+    lifespan = Lifespan(app)
+    with pytest.raises(LoadError, match="no database"):
+        await lifespan.startup()
+    assert lifespan.complaint == ""
+
+
+@pytest.mark.parametrize("does", ["fail", "raise", "fail without a word"])
+async def test_a_shutdown_that_fails_is_told_and_waited_for_no_longer(does: str, capsys: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if does == "raise":
+            raise ValueError("not closed")
+        message = {"message": "not closed"} if does == "fail" else {}
+        await send({"type": "lifespan.shutdown.failed", **message})
+        await asyncio.sleep(60)
+
+    lifespan = Lifespan(app)
+    await lifespan.startup()
+    await lifespan.shutdown()
+    tell(lifespan)
+    tell(lifespan)  # once
+    told = capsys.readouterr().err
+    assert told.count("lifespan") == 1
+    assert ("not closed" in told) == (does != "fail without a word")
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+async def test_the_shutdown_waits_for_the_application() -> None:
+    steps: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        steps.append("closed")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    lifespan = Lifespan(app)
+    await lifespan.startup()
+    await lifespan.shutdown()
+    assert steps == ["closed"]
 
 
 async def test_an_application_that_knows_no_lifespan_runs_without() -> None:

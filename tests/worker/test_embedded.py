@@ -52,6 +52,21 @@ async def test_a_live_callable_answers_and_closes(app: Any, threads: int, interf
     front.close()
 
 
+async def test_a_shutdown_that_failed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.failed", "message": "not closed"})
+
+    front = FakeFront()
+    worker = EmbeddedWorker(app, front.page, front.worker_data, front.worker_control)
+    await worker.start()
+    await worker.close()
+    assert capsys.readouterr().err == "lifespan shutdown failed: not closed\n"
+    front.close()
+
+
 async def test_a_startup_that_failed_is_told() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()

@@ -9,9 +9,13 @@ from typing import Any
 from wsgiref.validate import validator
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pyserve.wire import frames
 from pyserve.wire.codec import CLOSE, COMPLETE, HAS_BODY, HAS_DATE, HAS_SERVER, Peer, pack_head, pack_peer, pack_request
+from pyserve.worker.wsgi import WsgiStream
+from pyserve.worker.wsgi_input import Input
 from tests.worker.fake_front import Failed, FakeFront, serving_wsgi
 
 THREADS = pytest.mark.parametrize("threads", [1, 3])
@@ -172,6 +176,7 @@ def test_the_input_reads_like_a_file() -> None:
         "/hint": lambda f: f.readlines(1),
         "/iter": lambda f: list(f),
         "/mixed": lambda f: [f.readline(), f.read(), f.readline()],
+        "/next": lambda f: [next(f), f.read(1), *f, next(f, b"end")],
     }
     text = b"a\nbcd\n\nlast"
 
@@ -182,6 +187,34 @@ def test_the_input_reads_like_a_file() -> None:
     with serving_wsgi(app) as front:
         for path, call in calls.items():
             assert front.ask("POST", path, body=text).body.decode() == repr(call(io.BytesIO(text)))
+
+
+CALLS = st.sampled_from(
+    [
+        *(("read", size) for size in (-1, 0, 1, 3, 100, None)),
+        *(("readline", size) for size in (-1, 0, 1, 3, 100, None)),
+        *(("readlines", hint) for hint in (-1, 0, 1, 5, 100, None)),
+    ]
+)
+
+
+PIECES = st.lists(st.text("ab\n", min_size=1, max_size=6).map(str.encode), max_size=6)
+
+
+@given(PIECES, st.lists(CALLS, max_size=6))
+@example([b"a\nb", b"c\n", b"\n"], [("readline", None), ("readlines", 3), ("read", 1)])
+def test_however_a_body_comes_in_pieces_it_reads_like_a_file(
+    pieces: list[bytes], calls: list[tuple[str, int | None]]
+) -> None:
+    stream = WsgiStream(None, 1, b"\1", None)  # type: ignore[arg-type]
+    stream.chunks.extend(pieces)
+    stream.has_whole_body = True
+    own, file = Input(stream), io.BytesIO(b"".join(pieces))
+    for name, size in calls:
+        arguments = () if size is None else (size,)
+        assert getattr(own, name)(*arguments) == getattr(file, name)(*arguments)
+    assert list(own) == list(file)
+    assert own.read() == b""
 
 
 def test_a_body_that_nobody_reads_disturbs_no_later_request() -> None:
