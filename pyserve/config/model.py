@@ -152,6 +152,8 @@ class App(NamedTuple):
             "threads": self.threads,
             "concurrency": self.concurrency,
             "preload": self.preload,
+            "warmup": list(self.warmup),
+            "startup_s": self.startup_timeout_s,
             "fronts": server.fronts,
             "grace_s": server.graceful_timeout_s,
         }

@@ -5,6 +5,7 @@ Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from pyserve.config.problems import show
 from pyserve.config.table import Table
 
 MAX_WORKERS = 1024
+_NOT_CANONICAL = re.compile(r"/\.\.?(/|$)|\\|%(00|2[Ff]|(?![0-9A-Fa-f]{2}))")
+"""What a front takes out of a path, or refuses (http.target)."""
 HARD_PER_SOFT = 1.5
 """The hard limit of memory where only one is given, as a multiple of it."""
 
@@ -68,8 +71,15 @@ def decode_health(table: Table) -> tuple[str, ...]:
 def _targets(table: Table, key: str, example: str, *, may_have_query: bool) -> tuple[str, ...]:
     found = []
     for index, text in table.texts(key, example) or ():
+        path = text.partition("?")[0]
         if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text or "#" in text:
             table.problem(f'expected a path as it is asked for, as "/healthz", not {show(text)}', key, index)
+        elif _NOT_CANONICAL.search(path):
+            table.problem(
+                f"expected a path without dot segments, backslashes, bad escapes, %2F and %00, not {show(text)}",
+                key,
+                index,
+            )
         elif "?" in text and not may_have_query:
             table.problem("expected a path without a query", key, index)
         else:

@@ -424,6 +424,7 @@ class Pool:
             worker.interface = self.interface = payload[0]
             worker.slots = self._threads if self.interface == frames.WSGI else self._concurrency
             worker.is_open = not worker.is_draining
+            worker.measured_work = worker.scoreboard.work()  # what its warmup took says nothing
             self.reason = ""
             self._reports.worker_ready(worker.number)
         elif kind == frames.LOG:

@@ -73,6 +73,7 @@ class Pool:
         """The last boot failed: one worker at a time is tried until one succeeds."""
         self._is_closing = False
         self._last_text = ""
+        self._warmup_texts: set[str] = set()
         self._keeper = TemplateKeeper(loop, resources, self.app, command, self)
 
     # Start and replacement
@@ -254,6 +255,9 @@ class Pool:
         elif kind == messages.BOOT_FAILED:
             if worker.state == "booting" and not worker.failure:
                 self._boot_failed(worker, text_of(payload))
+        elif kind == messages.WARMUP_FAILED:
+            if worker.state == "booting":
+                self._warmup_failed(worker, text_of(payload))
         else:
             raise WireError(f"message {kind} of {len(payload)} bytes from a worker")
 
@@ -275,6 +279,12 @@ class Pool:
             f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) could not start{same}"
         )
         self._last_text = text
+
+    def _warmup_failed(self, worker: Worker, text: str) -> None:
+        said = text if text not in self._warmup_texts else f"{text.splitlines()[0]} (as before)"
+        if len(self._warmup_texts) < 100:
+            self._warmup_texts.add(text)
+        self._resources.log.warning(f"app {self.app.name}: worker {worker.number} (pid {worker.pid}): warmup: {said}")
 
     def _too_slow(self, worker: Worker) -> None:
         worker.failure = f"not ready within {self.app.startup_timeout_s:g} s (startup_timeout)"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pyserve.config.model import App
+from pyserve.config.warmup import warmup_at
 from pyserve.master import child
 from pyserve.master.child import Template
 from pyserve.master.loop import Line, Loop, Timer
@@ -109,7 +110,9 @@ class TemplateKeeper:
         template.line.send(messages.pack_values(messages.SPEC, (self._spec(),)))
 
     def _spec(self) -> dict[str, object]:
-        return self._app.spec(self._resources.config.server) | {"preload": self._preload}
+        config = self._resources.config
+        more = {"preload": self._preload, "warmup_at": warmup_at(config, self._app.name)}
+        return self._app.spec(config.server) | more
 
     def _missing(self, error: Exception) -> str:
         """Return why the interpreter could not be started; in the words of the config's check if that saw it."""

@@ -57,6 +57,7 @@ STOP = 97  # (): finish what runs, then exit
 # Worker to master.
 BOOTED = 112  # interface u8
 BOOT_FAILED = 113  # text: traceback
+WARMUP_FAILED = 120  # text: what is wrong with an answer to a target of the warmup; it becomes ready all the same
 
 _U32 = struct.Struct("<I")
 _U32X2 = struct.Struct("<II")

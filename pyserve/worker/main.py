@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from ..wire import messages
@@ -28,6 +29,9 @@ EXIT_BOOT_FAILED = 3
 
 # A computing thread gives way to the watcher (and to the others) after this long, instead of 5 ms (D16).
 _SWITCH_INTERVAL_S = 0.0005
+_WARMUP_ENDS_S = 2.0
+"""So long before the end of the time for its start, when the master kills, a worker gives the warmup up; a quarter of
+a short one."""
 
 Loaded = tuple[Callable[..., Any], int]
 
@@ -39,6 +43,7 @@ class Worker:
 
     def __init__(self, spec: dict[str, Any], worker: int, descriptors: list[int]) -> None:
         self._spec = spec
+        self._begun_at = monotonic()
         self._title = f"pyserve: worker {spec['name']} {worker}"
         self._master = socket.socket(fileno=descriptors[0])
         self._master.setblocking(True)
@@ -97,26 +102,44 @@ class Worker:
     def scoreboard(self) -> Scoreboard:
         return self._scoreboard
 
-    def connect(self, runner: Runner, booted: bytes) -> None:
-        """Tell the master that this worker is ready, and the fronts; watch them all from now on."""
+    def connect(self, runner: Any, booted: bytes) -> None:
+        """Warm up if that is asked for, then tell the master that this worker is ready, and the fronts; watch them all
+        from then on. Does not wait for the warmup: the caller lets the runner serve now.
+        """
+        self._runner = runner
+        if not self._spec["warmup"]:
+            self._connect(runner, booted)
+            return
+        from .warmup import start  # few applications have one
+
+        startup_s = float(self._spec["startup_s"])
+        until = self._begun_at + startup_s - min(_WARMUP_ENDS_S, startup_s / 4)
+        start(runner, self._spec, until, self._warmup_failed, lambda: self._connect(runner, booted))
+
+    def _connect(self, runner: Runner, booted: bytes) -> None:
         watcher = Watcher(runner, self._master, float(self._spec["grace_s"]), lambda: os._exit(0))
         self._master.sendall(booted)
         for front, (data, control) in enumerate(self._fronts):
             watcher.add(runner.add_channel(front, data, control))
         self._watcher = watcher
-        self._runner = runner
         watcher.start()
 
     _watcher: Watcher | None = None
     _runner: Any = None
 
+    def _warmup_failed(self, text: str) -> None:
+        self._say(messages.WARMUP_FAILED, text)
+
     def _boot_failed(self, text: str) -> int:
+        self._say(messages.BOOT_FAILED, text)
+        return EXIT_BOOT_FAILED
+
+    def _say(self, kind: int, text: str) -> None:
         raw = text.encode("utf-8", "backslashreplace")[-60_000:]
         try:
-            self._master.sendall(messages.pack_bytes(messages.BOOT_FAILED, raw))
+            self._master.sendall(messages.pack_bytes(kind, raw))
         except OSError:
             pass  # the master has gone, and this process follows
-        return EXIT_BOOT_FAILED
 
     def _let_go(self) -> None:
         """In a child that the application forked: its copies would keep the other sides from seeing our end."""
