@@ -18,7 +18,8 @@ APP = '[app.shop]\nentry = "shop:app"\n[app.other]\nentry = "other:app"\n'
         ('[site.s]\nhosts = ["*.example", "~^x", "shop.example", "b.example"]\napp = "shop"', ("shop.example", "")),
         ('[site.s]\ndefault = true\napp = "shop"', ("localhost", "")),
         (
-            '[site.s]\nhosts = ["a.example"]\napp = "other"\n[[site.s.route]]\npath = "/s/*"\napp = "shop"\nmount = true',
+            '[site.s]\nhosts = ["a.example"]\napp = "other"\n'
+            '[[site.s.route]]\npath = "/s/*"\napp = "shop"\nmount = true',
             ("a.example", "/s"),
         ),
         ('[site.s]\nhosts = ["a.example"]\napp = "other"', ("localhost", "")),
