@@ -19,7 +19,7 @@ from pyserve.wire import board as cells
 from pyserve.wire.board import Board
 from pyserve.wire.frames import INTERFACE_NAMES
 
-_POOL = ("recycled", "wanted", "least", "most", "memory_bytes")
+_POOL = ("recycled", "wanted", "least", "most", "memory_bytes", "deaths")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -130,6 +130,10 @@ class PageExchange:
         return self._exchange.over
 
     @property
+    def started(self) -> float:
+        return self._exchange.started
+
+    @property
     def peer_blob(self) -> bytes:
         return self._exchange.peer_blob
 

@@ -110,6 +110,10 @@ class CompressedExchange:
         exchange.at_end(self._is_over)
 
     @property
+    def started(self) -> float:
+        return self._exchange.started
+
+    @property
     def peer_blob(self) -> bytes:
         return self._exchange.peer_blob
 

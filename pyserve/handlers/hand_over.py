@@ -135,6 +135,10 @@ class HandOverExchange:
         return self._has_named or self._answered.over
 
     @property
+    def started(self) -> float:
+        return self._answered.started
+
+    @property
     def peer_blob(self) -> bytes:
         return self._answered.peer_blob
 

@@ -73,6 +73,10 @@ class Exchange(Protocol):
         """True once it has ended; every call after that does nothing."""
 
     @property
+    def started(self) -> float:
+        """Monotonic: when the request's head was here."""
+
+    @property
     def peer_blob(self) -> bytes:
         """``wire.codec.Peer`` of the connection, packed."""
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, Seat, ServiceTime, choose
 from pyserve.handlers.call import AppCall
+from pyserve.handlers.stacks import Stacks
 from pyserve.http.request import Request
 from pyserve.wire import frames
 from pyserve.wire.board import IN_FLIGHT, QUEUED, SERVED, Board
@@ -33,6 +34,9 @@ TURN_S = 0.006
 LEFT_AFTER_S = 1.0
 """A client that has ended its sending may still read, but one that is gone looks the same: so long its request waits in
 the queue for its turn, then it is taken for gone. A full pool must not run what nobody waits for."""
+MAX_LINES = 20
+MAX_TARGET = 500
+"""Of what a dead worker ran, so much is told."""
 GROW_AFTER_S = 0.05
 """Who has waited so long would have been better off with one worker more."""
 RETRY_AFTER = b"retry-after: 1\r\n"
@@ -54,6 +58,8 @@ class Reports(Protocol):
     def worker_idle(self, worker: int) -> None: ...
     def worker_stuck(self, worker: int) -> None: ...
     def worker_broke(self, worker: int, why: str) -> None: ...
+    def worker_mute(self, worker: int) -> None: ...
+    def worker_left(self, worker: int, running: str) -> None: ...
     def app_wanted(self, app: int) -> None: ...
     def log(self, text: str) -> None: ...
 
@@ -141,6 +147,7 @@ class Pool:
         self._board = board
         self._is_shared = board.fronts > 1
         self._timers = timers
+        self.stacks = Stacks(timers)
         self._reports = reports
         self._service = ServiceTime()
         self._ahead = 0
@@ -379,6 +386,8 @@ class Pool:
                         self._board.set_slot(self._front, worker.slot, IN_FLIGHT, worker.outstanding)
                     call.take_back()
                     self._requeue(call)
+                elif kind == frames.STACK_TEXT:
+                    self.stacks.told(worker, stream, payload)
                 else:
                     raise frames.WireError(f"frame of type {kind} at the wrong time")
         except frames.WireError as error:
@@ -429,6 +438,8 @@ class Pool:
             self._reports.worker_ready(worker.number)
         elif kind == frames.LOG:
             self._reports.log(f"app {self.name}: {payload[1:].decode('utf-8', 'replace')}")
+        elif kind == frames.STACK_TEXT:
+            self.stacks.told(worker, stream, payload)
         elif kind not in (frames.RECALLED, frames.CREDIT_BODY, frames.WANT_BODY, frames.BUSY, frames.HINTS):
             # Those may cross with the end of their stream; anything else is about a stream that never was.
             raise frames.WireError(f"frame of type {kind} for stream {stream}, which is not under way")
@@ -467,7 +478,11 @@ class Pool:
             self._tell_idle(worker)
 
     def _tell_idle(self, worker: Worker) -> None:
-        if not worker.is_idle_told and all(call.is_timed_out for call in worker.streams.values()):
+        if (
+            not worker.is_idle_told
+            and all(call.is_timed_out for call in worker.streams.values())
+            and not self.stacks.is_waiting_for(worker)
+        ):
             worker.is_idle_told = True
             self._reports.worker_idle(worker.number)
 
@@ -485,11 +500,15 @@ class Pool:
         self._board.set_slot(self._front, worker.slot, IN_FLIGHT, 0)
         last_started = worker.scoreboard.last_started(self._front)
         streams, worker.streams = worker.streams, {}
+        self.stacks.forget(worker)
+        self._reports.worker_left(worker.number, _running_words(streams, last_started))
         for stream, call in reversed(streams.items()):
             if call.exchange.over:
                 continue
             has_started = not frames.is_after(stream, last_started)
-            if call.can_move(has_started):
+            if call.is_timed_out:
+                call.exchange.fail(504, self._late(worker))
+            elif call.can_move(has_started):
                 call.is_retry = call.is_retry or has_started
                 call.take_back()
                 self._requeue(call)
@@ -547,9 +566,27 @@ class Pool:
             return
         call.is_timed_out = True
         worker.is_open = False
-        call.exchange.fail(504, f"app {self.name}: worker {worker.pid} gave no answer within {self._timeout_s:g} s")
-        worker.channel.send_control(frames.frame(frames.DISCONNECT, call.stream))
         self._reports.worker_stuck(worker.number)
+        self.stacks.ask(worker, call.stream, lambda text: self._give_up(worker, call, text))
+
+    def _give_up(self, worker: Worker, call: AppCall, stack: str | None) -> None:
+        """Answer for a call whose time is over, now that it is known where it stands."""
+        if stack is None:
+            told = "it says nothing: stopped, or in code that does not let go of the interpreter"
+            if worker.number in self.workers:
+                self._reports.worker_mute(worker.number)
+        elif stack:
+            told = f"its stack:\n{stack.rstrip()}"
+        else:
+            told = "it has no stack there: not begun, or just over"
+        call.exchange.fail(504, f"{self._late(worker)}; {told}")
+        if worker.number in self.workers:
+            worker.channel.send_control(frames.frame(frames.DISCONNECT, call.stream))
+            if worker.is_draining:
+                self._tell_idle(worker)
+
+    def _late(self, worker: Worker) -> str:
+        return f"app {self.name}: worker {worker.pid} gave no answer within {self._timeout_s:g} s"
 
     def _waits_for_another(self, worker: Worker, call: AppCall) -> bool:
         """Has this call not begun because another one, whose own time runs, holds the worker?
@@ -565,3 +602,23 @@ class Pool:
             and not (worker.interface == frames.ASGI and other.has_answer)
             for stream, other in worker.streams.items()
         )
+
+
+def _running_words(streams: dict[int, AppCall], last_started: int) -> str:
+    """Return what a worker had when it died, a line for each request that had begun, oldest first."""
+    now = monotonic()
+    lines = []
+    waiting = 0
+    for stream, call in streams.items():
+        if frames.is_after(stream, last_started):
+            waiting += 1
+            continue
+        exchange = call.exchange
+        request = exchange.request
+        target = request.raw_target.decode("latin-1")
+        lines.append(f"{request.method} {target[:MAX_TARGET]}, {now - exchange.started:.3f} s")
+    if len(lines) > MAX_LINES:
+        lines[MAX_LINES:] = [f"and {len(lines) - MAX_LINES} more"]
+    if waiting:
+        lines.append(f"{waiting} had not begun")
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from pyserve.config.model import Recycling
 from pyserve.master.loop import Line, Timer
 from pyserve.master.policy import Restarts
+from pyserve.wire.scoreboard import MAX_STACK_BYTES, PAGE_BYTES
 
 MEMORY_SAMPLES = 60
 
@@ -86,6 +87,11 @@ class Worker:
         self.memory: deque[tuple[float, int]] = deque(maxlen=MEMORY_SAMPLES)
         """Its memory over time: monotonic seconds and bytes, oldest first."""
         self.processor_s = 0.0
+        self.stack_read_bytes = 0
+        """How much of what it wrote behind its page was taken already."""
+        self.last_stack = ""
+        self.stack_timer: Timer | None = None
+        """It was told to write its stacks: when they are read."""
 
 
 class Identity(NamedTuple):
@@ -160,6 +166,17 @@ def exit_words(status: int | None) -> str:
         except ValueError:
             return f"killed by signal {number}"
     return f"exited with status {os.WEXITSTATUS(status)}"
+
+
+def stack_text(worker: Worker) -> str:
+    """Return what ``faulthandler`` has written behind a worker's page since the last time, "" = nothing."""
+    at = PAGE_BYTES + worker.stack_read_bytes
+    try:
+        raw = os.pread(worker.scoreboard_fd, MAX_STACK_BYTES, at)
+    except OSError:
+        return ""
+    worker.stack_read_bytes += len(raw)
+    return raw.decode("utf-8", "replace").strip("\0\n ")
 
 
 def is_ours(pid: int) -> bool:

@@ -51,3 +51,21 @@ def processor_s(pid: int) -> float:
         return (int(fields[11]) + int(fields[12])) * _TICK_S
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory since it started, in whatever cgroup."""
+    try:
+        with open("/proc/vmstat", "rb") as vmstat:
+            return next((int(line.split()[1]) for line in vmstat if line.startswith(b"oom_kill ")), 0)
+    except (OSError, ValueError):
+        return 0
+
+
+def is_stopped(pid: int) -> bool:
+    """Is the process stopped by a signal (or a debugger)?"""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False

@@ -17,22 +17,26 @@ from collections.abc import Callable
 from typing import Any
 
 from pyserve.config.model import App
-from pyserve.master import child
+from pyserve.master import child, figures
 from pyserve.master.child import Template, Worker
 from pyserve.master.ends import close_all, close_ends, front_pairs
 from pyserve.master.fronts import Fronts
+from pyserve.master.inquests import Inquests
 from pyserve.master.loop import Line, Loop, Timer
 from pyserve.master.policy import STABLE_WORKER_S, Restarts
 from pyserve.master.recycling import limits_of_one
+from pyserve.master.reports import application_part
 from pyserve.master.resources import Resources
 from pyserve.master.templates import TemplateCommand, TemplateKeeper, last_line, text_of
 from pyserve.net.channels import MessageChannel, shared_memory
 from pyserve.wire import messages
-from pyserve.wire.board import IN_FLIGHT
+from pyserve.wire.board import IN_FLIGHT, SERVED
 from pyserve.wire.frames import INTERFACE_NAMES, WireError
-from pyserve.wire.scoreboard import PAGE_BYTES
+from pyserve.wire.scoreboard import PAGE_BYTES, STACK_SIGNAL
 
 CLOSED_BUT_ALIVE_S = 2.0
+STACK_WAIT_S = 0.2
+"""A signal and a few writes take far less, on a busy machine too."""
 
 
 class Pool:
@@ -67,6 +71,7 @@ class Pool:
         self._slots = deque(slots)
         self._new_number = new_number
         self._on_change = on_change
+        self.inquests = Inquests(loop, resources.log, self.app.name)
         self._restarts = Restarts(STABLE_WORKER_S)
         self._balance_timer: Timer | None = None
         self._boots_fail = False
@@ -119,7 +124,7 @@ class Pool:
             return
         worker.killed_for = why
         self.recycled[kind] += 1
-        self._resources.log.error(f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) is killed: {why}")
+        self._resources.log.info(f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) is killed: {why}")
         self._kill(worker)
 
     @property
@@ -305,12 +310,15 @@ class Pool:
 
     def _kill(self, worker: Worker) -> None:
         """Kill a worker that still exists: by whoever is its parent, who alone can't hit another process."""
+        self._signal(worker, signal.SIGKILL)
+
+    def _signal(self, worker: Worker, number: int) -> None:
         if self.workers.get(worker.number) is not worker or worker.pid == 0:
             return
         if worker.template is None:
-            child.kill(worker.pid)
+            child.kill(worker.pid, number)
         else:
-            self._keeper.send(messages.SIGNAL, (worker.number, int(signal.SIGKILL)))
+            self._keeper.send(messages.SIGNAL, (worker.number, int(number)))
 
     # What fronts say
 
@@ -320,6 +328,8 @@ class Pool:
             self._on_change()
         elif kind == messages.WORKER_STUCK:
             self._stuck(worker)
+        elif kind == messages.WORKER_MUTE:
+            self._look_at_stack(worker)
         elif kind == messages.WORKER_IDLE:
             worker.idle_fronts.add(front)
             self._end_if_idle(worker)
@@ -346,6 +356,26 @@ class Pool:
             self._drain(worker)
             self.balance()
 
+    def _look_at_stack(self, worker: Worker) -> None:
+        """It does not say where it is: have ``faulthandler`` say it, which needs nothing of the interpreter."""
+        if worker.stack_timer is None:
+            self._signal(worker, STACK_SIGNAL)
+            worker.stack_timer = self._loop.after(STACK_WAIT_S, lambda: self._tell_stack(worker))
+
+    def _tell_stack(self, worker: Worker) -> None:
+        worker.stack_timer = None
+        if self.workers.get(worker.number) is not worker:
+            return
+        worker.last_stack = application_part(child.stack_text(worker))
+        name = f"app {self.app.name}: worker {worker.number} (pid {worker.pid})"
+        if worker.last_stack:
+            self._resources.log.warning(f"{name} does not let go of the interpreter; its threads:\n{worker.last_stack}")
+        elif figures.is_stopped(worker.pid):
+            self._resources.log.warning(f"{name} is stopped by a signal: nobody can say where it is")
+        else:
+            self._resources.log.warning(f"{name} does not say where it is: it is in the kernel, or blocks signals")
+        self._end_if_idle(worker)
+
     def _drain(self, worker: Worker) -> None:
         """Have the fronts give it nothing new; it ends when they have nothing running there."""
         worker.state = "draining"
@@ -357,7 +387,8 @@ class Pool:
         if worker.state != "draining" or not worker.idle_fronts >= self._fronts.connected():
             return
         if worker.is_stuck:
-            self._kill(worker)
+            if worker.stack_timer is None:
+                self._kill(worker)
         elif worker.boot_timer is None:
             worker.line.send(messages.pack_values(messages.STOP, ()))
             grace_s = self._resources.config.server.graceful_timeout_s
@@ -411,34 +442,38 @@ class Pool:
         worker.line.drain()  # it may have said why
         if worker.number not in self.workers:
             return  # the end of its line has already told
-        self._forget(worker)
         words = child.exit_words(status)
         if worker.killed_for:
             words = f"was killed: {worker.killed_for}"
+        is_booting = worker.state == "booting"
+        is_expected = self._is_closing or is_booting or (worker.state == "draining" and not worker.killed_for)
+        if not is_expected:
+            served = self._resources.board.slot_total(worker.slot, SERVED)
+            self.inquests.open(worker, words, served, self._fronts.connected())
+        self._forget(worker)
         self._fronts.tell_all(messages.WORKER_GONE, (worker.number, words))
-        name, now = f"app {self.app.name}: worker {worker.number} (pid {worker.pid})", self._loop.now()
         if self._is_closing:
             return
+        name, now = f"app {self.app.name}: worker {worker.number} (pid {worker.pid})", self._loop.now()
         self.restarts += worker.state != "draining" or worker.is_stuck
-        if worker.killed_for:
-            pass  # said when it was done; and it was our doing, no crash loop
-        elif worker.state == "booting":
+        if is_booting:
             self._restarts.died(now, 0.0)
             self._boots_fail = True
             if not worker.failure:
                 worker.failure = f"a worker {words} while it started"
                 self._resources.log.error(f"{name} {words} while it started")
             self.template_failed(worker.failure)
-        elif worker.state == "draining":
+        elif is_expected:
             self._resources.log.debug(f"{name} {words}, as asked")
-        else:
+        elif not worker.killed_for:  # what we do ourselves is no crash loop
             self._restarts.died(now, now - worker.ready_at)
-            self._resources.log.warning(f"{name} {words}")
         self.balance()
 
     def _forget(self, worker: Worker) -> None:
         del self.workers[worker.number]
         _stop_timer(worker)
+        if worker.stack_timer is not None:
+            worker.stack_timer.cancel()
         worker.line.close()
         os.close(worker.scoreboard_fd)
         close_ends(worker)
@@ -512,6 +547,7 @@ class Pool:
             "least": self.app.workers if scaling is None else scaling.least,
             "most": self.app.workers,
             "memory_bytes": sum(worker.memory_bytes for worker in self.workers.values()),
+            "deaths": self.inquests.facts(),
             "workers": workers,
         }
 

@@ -86,6 +86,11 @@ class Pools:
                 return
         # It is gone already; the front will hear of it.
 
+    def front_told(self, front: int, number: int, running: str) -> None:
+        """A front has buried a worker, and says what it ran there."""
+        for pool in self._pools:
+            pool.inquests.told(front, number, running)
+
     def front_ended(self, front: int) -> None:
         for pool in self._pools:
             pool.front_ended(front)

@@ -54,9 +54,11 @@ CREDIT = 32  # u32: that many bytes of the answer were taken by the front
 DISCONNECT = 33  # nobody waits for this answer any more
 HALF_CLOSED = 35  # the client sends nothing more; it may still read the answer
 RECALL = 34  # give it back if it has not started
+STACK = 36  # say where it is just now
 
 # Worker to front, on the control channel.
 RECALLED = 48  # it had not started and never will
+STACK_TEXT = 50  # UTF-8: the stack of a stream that was asked for; empty = it does not run here
 DESCRIPTOR = 49  # with one descriptor beside it (SCM_RIGHTS): the file of the stream's next FILE or FILE_LAST
 
 WSGI = 1

@@ -17,6 +17,7 @@ from .frames import WireError
 
 _HEADER = struct.Struct("<IBB")
 MAX_MESSAGE = 1024 * 1024
+MAX_TEXT_BYTES = 64 * 1024
 
 # Master to front.
 SNAPSHOT = 1  # (front number, fronts, slots) + descriptors: snapshot file, board, access log, error log, listeners...
@@ -36,6 +37,8 @@ WORKER_READY = 33  # worker u32: its HELLO was read
 WORKER_IDLE = 34  # worker u32
 WORKER_STUCK = 35  # worker u32: a request passed its deadline; replace it
 WORKER_BROKE = 36  # worker u32: it broke the rules of the wire; kill it
+WORKER_MUTE = 38  # worker u32: it does not say where its late request stands; have the system look
+WORKER_LEFT = 39  # worker u32, then text: it is buried here, and this is what it ran
 APP_WANTED = 37  # app index u32: requests wait and no worker can take them
 
 # Master to template.
@@ -100,6 +103,17 @@ def _unpack(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
 
 def number(payload: bytes) -> int:
     return _unpack(_U32, payload)[0]
+
+
+def pack_number_text(kind: int, number: int, text: str) -> bytes:
+    return pack_bytes(kind, _U32.pack(number) + text.encode("utf-8", "backslashreplace")[:MAX_TEXT_BYTES])
+
+
+def number_text(payload: bytes) -> tuple[int, bytes]:
+    """Return the number that a message begins with, and the text behind it as it came."""
+    if not 4 <= len(payload) <= 4 + MAX_TEXT_BYTES:
+        raise WireError(f"a message of {len(payload)} bytes where a number and a text were due")
+    return _U32.unpack_from(payload)[0], payload[4:]
 
 
 def forked(payload: bytes) -> tuple[int, int]:

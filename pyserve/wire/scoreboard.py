@@ -6,7 +6,8 @@ thread, what that thread runs. The reader trusts it only about this worker's own
 
 Layout, little-endian: heartbeat u64 (monotonic ns) · unused u64 · last started stream u32 * MAX_FRONTS · per thread:
 stream u32, front u32, thread ident u64, started u64 (monotonic ns; 0 = idle) · at the end of the page: time spent on
-requests u64 (ns, all threads) and how many they were u64.
+requests u64 (ns, all threads) and how many they were u64. Behind the page, in the same shared memory, stands the text
+that ``faulthandler`` writes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ _WORK = struct.Struct("<QQ")
 _THREADS_AT = _LAST_STARTED_AT + 4 * MAX_FRONTS  # 272
 PAGE_BYTES = 4096
 _WORK_AT = PAGE_BYTES - _WORK.size  # 4080
+MAX_STACK_BYTES = 64 * 1024
+"""So much of the text behind the page is read."""
+STACK_SIGNAL = 63
+"""At this signal a worker writes the stacks of its threads there, whatever it is doing. A real-time one that hardly
+anybody uses (SIGRTMAX - 1 on Linux), because it is taken from the application."""
 assert _THREADS_AT + MAX_THREADS * _THREAD.size <= _WORK_AT
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic_ns
@@ -19,8 +20,9 @@ from typing import Any
 
 from ..wire.frames import ASGI, BODY, BODY_LAST, BUSY, HELLO, REQUEST, VERSION, frame
 from ..wire.scoreboard import Scoreboard
+from . import stacks
 from .asgi_stream import AsgiStream
-from .channel import Channel, Desk
+from .channel import STARTED, Channel, Desk
 from .scopes import Scopes
 
 _BEAT_S = 0.02
@@ -70,6 +72,7 @@ class AsgiRunner(Desk):
         self._beats = False
         self._news: deque[tuple[str, Any, Any]] = deque()
         self._has_news_due = False
+        self._thread = threading.get_ident()
         self._stopped: asyncio.Future[None] = loop.create_future()
 
     # -- from any thread
@@ -111,6 +114,15 @@ class AsgiRunner(Desk):
 
     def hurry(self, channel: Channel) -> None:
         """Answers are never kept longer than a turn of the loop: nothing to do."""
+
+    def stack_of(self, channel: Channel, number: int) -> str:
+        """Where a stream is just now; "" if it does not run here."""
+        stream = channel.streams.get(number)
+        if stream is None or stream.state != STARTED:
+            return ""
+        task = self.tasks.get(stream)
+        # One that is not known yet is being started in this very moment, by the loop's own thread.
+        return stacks.of_thread(self._thread) if task is None else stacks.of_task(task, self._thread)
 
     def _tell(self, what: str, about: Any, value: Any) -> None:
         self._news.append((what, about, value))

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..wire import messages
 from ..wire.frames import ASGI, INTERFACE_NAMES, WSGI
-from ..wire.scoreboard import PAGE_BYTES, Scoreboard
+from ..wire.scoreboard import PAGE_BYTES, STACK_SIGNAL, Scoreboard
 from .loader import LoadError, load, text_of
 from .title import set_title
 from .watcher import Runner, Watcher
@@ -32,6 +32,8 @@ _SWITCH_INTERVAL_S = 0.0005
 _WARMUP_ENDS_S = 2.0
 """So long before the end of the time for its start, when the master kills, a worker gives the warmup up; a quarter of
 a short one."""
+
+OOM_SCORE_ADJ = 500
 
 Loaded = tuple[Callable[..., Any], int]
 
@@ -48,7 +50,7 @@ class Worker:
         self._master = socket.socket(fileno=descriptors[0])
         self._master.setblocking(True)
         page = mmap.mmap(descriptors[1], PAGE_BYTES)
-        os.close(descriptors[1])
+        self._stack_fd = descriptors[1]
         self._scoreboard = Scoreboard(memoryview(page))
         self._fronts = [
             (socket.socket(fileno=data), socket.socket(fileno=control))
@@ -59,10 +61,7 @@ class Worker:
     def run(self, loaded: Loaded | None) -> int:
         """Load the application unless the template has, serve it, return the exit code."""
         set_title(self._title)
-        try:
-            faulthandler.enable()
-        except (AttributeError, OSError, ValueError, RuntimeError):
-            pass  # no usable stderr
+        self._show_stacks()
         reconfigure = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(line_buffering=True)
@@ -86,6 +85,25 @@ class Worker:
         sys.stdout.flush()
         sys.stderr.flush()
         return 0
+
+    def _show_stacks(self) -> None:
+        """Have fatal errors, and the master's question, answered with stacks behind the shared page: it reads them
+        there also when this process is dead or does not let go of the interpreter.
+        """
+        try:
+            os.lseek(self._stack_fd, PAGE_BYTES, os.SEEK_SET)
+            faulthandler.enable(self._stack_fd)
+            if sys.platform == "linux":
+                faulthandler.register(STACK_SIGNAL, self._stack_fd)
+        except (AttributeError, OSError, ValueError, RuntimeError) as error:
+            print(f"stacks of stuck requests can't be shown: {error}", file=sys.stderr)
+        try:
+            # If the kernel needs memory it is to take a worker, which is replaced, not a front or the master.
+            with open("/proc/self/oom_score_adj", "r+") as adjustment:
+                if int(adjustment.read()) < OOM_SCORE_ADJ:
+                    adjustment.write(str(OOM_SCORE_ADJ))
+        except (OSError, ValueError):
+            pass
 
     def _serve_wsgi(self, app: Callable[..., Any]) -> None:
         threads = self._spec["threads"]

@@ -1,8 +1,8 @@
 """Step 5: the watcher, one thread per worker that works while the application computes.
 
-I/O: reads the master's pair, every control channel, and a pidfd of the master; writes RECALLED. Costs nothing while
-idle. It never runs application code and never waits for the thread that does: what is to be done there it leaves with
-the runner.
+I/O: reads the master's pair, every control channel, and a pidfd of the master; writes RECALLED and STACK_TEXT. Costs
+nothing while idle. It never runs application code and never waits for the thread that does: what is to be done there it
+leaves with the runner.
 
 Threads: everything here runs in the watcher's own thread, but ``start``, ``add`` and ``stop``.
 """
@@ -21,8 +21,22 @@ from time import monotonic
 from typing import Protocol
 
 from ..wire import messages
-from ..wire.frames import CREDIT, DISCONNECT, HALF_CLOSED, RECALL, RECALLED, Splitter, WireError, frame, number
+from ..wire.frames import (
+    CREDIT,
+    DISCONNECT,
+    HALF_CLOSED,
+    RECALL,
+    RECALLED,
+    STACK,
+    STACK_TEXT,
+    Splitter,
+    WireError,
+    frame,
+    number,
+)
 from .channel import Channel
+from .loader import text_of
+from .stacks import payload_of
 
 
 class Runner(Protocol):
@@ -35,6 +49,7 @@ class Runner(Protocol):
     def client_half_closed(self, channel: Channel, number: int) -> None: ...
     def front_gone(self, channel: Channel) -> None: ...
     def hurry(self, channel: Channel) -> None: ...
+    def stack_of(self, channel: Channel, number: int) -> str: ...
     def stop(self) -> None: ...
 
 
@@ -152,20 +167,22 @@ class Watcher:
                 if not data:
                     raise ConnectionResetError("the front closed its control channel")
             has_recalled = False
-            recalled = b""
+            said = b""
             for kind, stream, payload in splitter.feed(data):
                 if kind == RECALL:
                     has_recalled = True
                     if self._runner.recall(channel, stream):
-                        recalled += frame(RECALLED, stream)
+                        said += frame(RECALLED, stream)
                 elif kind == CREDIT:
                     self._runner.give_credit(channel, stream, number(payload))
                 elif kind == DISCONNECT:
                     self._runner.client_gone(channel, stream)
                 elif kind == HALF_CLOSED:
                     self._runner.client_half_closed(channel, stream)
-            if recalled or channel.control_out:
-                self._send(fd, channel, recalled)
+                elif kind == STACK:
+                    said += frame(STACK_TEXT, stream, self._stack_of(channel, stream))
+            if said or channel.control_out:
+                self._send(fd, channel, said)
             if has_recalled:
                 self._runner.hurry(channel)
         except BlockingIOError:
@@ -176,6 +193,13 @@ class Watcher:
             with channel.control_lock:
                 channel.control.close()
             self._runner.front_gone(channel)
+
+    def _stack_of(self, channel: Channel, stream: int) -> bytes:
+        try:
+            return payload_of(self._runner.stack_of(channel, stream))
+        except Exception as error:
+            # Frames and tasks of others are looked at while they change, and this thread must live on.
+            return payload_of(f"its stack can't be told: {text_of(error)}")
 
     def _send(self, fd: int, channel: Channel, data: bytes) -> None:
         unsent = channel.control_out

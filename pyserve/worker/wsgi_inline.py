@@ -9,6 +9,7 @@ HOT: benchmarks/hello_wsgi.py.
 
 from __future__ import annotations
 
+import threading
 from time import monotonic_ns
 
 from .wsgi import WsgiStream
@@ -19,8 +20,11 @@ _KEPT_NS = 2_000_000
 
 
 class InlineRunner(WsgiRunner):
+    _ident: int | None = None
+
     def serve(self) -> None:
         """Answer requests until ``stop``. Blocks."""
+        self._ident = threading.get_ident()
         pending = self.pending
         busy_ns = requests = 0
         while not self.is_stopping:
@@ -49,6 +53,10 @@ class InlineRunner(WsgiRunner):
             busy_ns += monotonic_ns() - begun
             self.scoreboard.worked(busy_ns, requests)
         self.give_back()
+
+    def thread_of(self, stream: WsgiStream) -> int | None:
+        # Of one front the youngest that has started is the one that runs; those before it are over.
+        return self._ident if self.started[stream.channel.front] == stream.number else None
 
     def wait_for_body(self, stream: WsgiStream) -> None:
         # Frames of other streams that arrive meanwhile wait their turn.

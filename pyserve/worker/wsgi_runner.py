@@ -21,7 +21,8 @@ from typing import Any
 
 from ..wire.frames import BODY, BODY_LAST, BUSY, HELLO, REQUEST, VERSION, WSGI, frame
 from ..wire.scoreboard import Scoreboard
-from .channel import READ_BYTES, WAITING, Channel, Desk
+from . import stacks
+from .channel import READ_BYTES, STARTED, WAITING, Channel, Desk
 from .environ import Environs
 from .wsgi import WsgiStream
 from .wsgi_input import Input
@@ -111,6 +112,16 @@ class WsgiRunner(Desk):
     def hurry(self, channel: Channel) -> None:
         """A front wants its requests back: write the answers that are finished but kept."""
         channel.flush()
+
+    def stack_of(self, channel: Channel, number: int) -> str:
+        """Where a stream is just now; "" if it does not run here."""
+        stream = channel.streams.get(number)
+        ident = None if stream is None or stream.state != STARTED else self.thread_of(stream)
+        return "" if ident is None else stacks.of_thread(ident)
+
+    def thread_of(self, stream: WsgiStream) -> int | None:
+        """Return the identifier of the thread that runs a stream, None if none does (any more)."""
+        raise NotImplementedError
 
     def _tell_waiter(self, stream: WsgiStream) -> None:
         with self.lock:

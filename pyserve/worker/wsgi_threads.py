@@ -89,6 +89,13 @@ class ThreadedRunner(WsgiRunner):
             self._ended += 1
         self.wake()
 
+    def thread_of(self, stream: WsgiStream) -> int | None:
+        for index in range(min(self.threads, MAX_THREADS)):
+            running = self.scoreboard.running(index)
+            if running is not None and running[:2] == (stream.number, stream.channel.front):
+                return running[2]
+        return None
+
     def wait_for_body(self, stream: WsgiStream) -> None:
         with self.lock:
             if stream.condition is None:

@@ -125,7 +125,9 @@ def test_the_time_that_a_client_takes_to_send_its_body_is_not_the_applications()
     table.pool.sweep(monotonic() + 29)
     assert not exchange.over
     table.pool.sweep(monotonic() + 31)
-    assert (exchange.status, table.told[-1]) == (504, ("stuck", 1))
+    assert table.told[-1] == ("stuck", 1)
+    table.timers.fire()
+    assert exchange.status == 504
 
 
 def test_an_application_that_does_not_take_a_body_is_late_all_the_same() -> None:
@@ -136,6 +138,7 @@ def test_an_application_that_does_not_take_a_body_is_late_all_the_same() -> None
     assert exchange.receiver is not None
     exchange.receiver.body_data(b"x" * 300_000)  # more than the window
     table.pool.sweep(monotonic() + 31)
+    table.timers.fire()
     assert exchange.status == 504
 
 

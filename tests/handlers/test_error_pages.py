@@ -333,6 +333,7 @@ def test_a_page_that_takes_too_long_is_the_built_in_one_and_costs_the_worker() -
     (stream,) = shop.streams()
     shop.start(stream)
     shop.pool.sweep(shop.worker().streams[stream].deadline)
+    shop.timers.fire()
     assert is_built_in(exchange, 404)
     assert ("stuck", 1) in shop.told
 
@@ -347,6 +348,7 @@ def test_the_late_answer_to_a_request_that_timed_out_does_not_get_into_its_page(
     failed.fail = lambda status, reason, block=b"": shop.page.answer(failed, status, block, "abc")  # type: ignore[method-assign,misc]
     shop.start(slow, number)
     shop.pool.sweep(shop.worker(number).streams[slow].deadline)
+    shop.timers.fire()
     page = failed.renewed
     (stream,) = shop.streams(3 - number)
     shop.answer(slow, b"late", number)

@@ -58,6 +58,7 @@ class Table:
         self.timers = FakeTimers()
         self.told: list[tuple[str, int]] = []
         self.logged: list[str] = []
+        self.left: list[tuple[int, str]] = []
         self.board = Board(memoryview(bytearray(Board.size_bytes(fronts, 8, 1))), fronts, 8, 1)
         self.pool = Pool(
             "shop",
@@ -96,6 +97,12 @@ class Table:
 
     def worker_stuck(self, worker: int) -> None:
         self.told.append(("stuck", worker))
+
+    def worker_mute(self, worker: int) -> None:
+        self.told.append(("mute", worker))
+
+    def worker_left(self, worker: int, running: str) -> None:
+        self.left.append((worker, running))
 
     def app_wanted(self, app: int) -> None:
         self.told.append(("wanted", app))
@@ -461,6 +468,7 @@ def test_a_client_that_seems_to_have_left_waits_in_the_queue_for_a_moment_only()
 
 def test_bodies_that_have_not_come_yet_take_half_of_the_slots_at_most() -> None:
     table = Table(interface=frames.ASGI)
+    table.worker().scoreboard.beat(1 << 62)  # its loop turns, however long this test takes
     slots = table.worker().slots
     for _ in range(slots):
         table.ask(method="POST", body=400_000)
@@ -475,18 +483,61 @@ def test_a_request_past_its_deadline_is_504_and_its_worker_is_reported_stuck() -
     (stream,) = table.streams()
     table.start(stream)
     table.pool.sweep(next(iter(table.worker().streams.values())).deadline + 1)
-    assert exchange.status == 504
     assert table.told[-1] == ("stuck", 1)
+    assert table.channel().control[-1] == (frames.STACK, stream, b"")
     table.pool.drain(1)
+    assert table.told[-1] == ("stuck", 1), "it is still to say where it stands"
+    table.pool.frames_received(table.worker(), [(frames.STACK_TEXT, stream, b"  in app\n")])
+    assert exchange.status == 504
+    assert exchange.reason.endswith("its stack:\n  in app")
+    assert table.channel().control[-1] == (frames.DISCONNECT, stream, b"")
     assert table.told[-1] == ("idle", 1), "nothing else runs there"
+
+
+def test_the_system_is_asked_for_the_stack_of_a_worker_that_says_nothing() -> None:
+    table = Table()
+    exchange = table.ask()
+    (stream,) = table.streams()
+    table.start(stream)
+    table.pool.sweep(next(iter(table.worker().streams.values())).deadline + 1)
+    table.pool.drain(1)
+    table.timers.fire()
+    assert exchange.status == 504
+    assert table.told[-2:] == [("mute", 1), ("idle", 1)], "in this order: the look comes before the kill"
+    table.pool.frames_received(table.worker(), [(frames.STACK_TEXT, stream, b"late")])
+    assert table.told[-1] == ("idle", 1)
+
+
+def test_a_late_request_whose_worker_dies_meanwhile_is_not_tried_again() -> None:
+    table = Table(workers=2)
+    exchange = table.ask()
+    (stream,) = table.streams()
+    table.start(stream)
+    table.pool.sweep(next(iter(table.worker().streams.values())).deadline + 1)
+    table.pool.remove(1, "killed by signal 9 (SIGKILL)")
+    assert exchange.status == 504
+    assert table.streams(2) == []
+
+
+def test_what_a_dead_worker_ran_is_told() -> None:
+    table = Table(threads=2)
+    table.ask("/a")
+    table.ask("/b?c=d", "POST")
+    _, second = table.streams()
+    table.start(second)
+    table.pool.remove(1, "exited with status 1")
+    ((number, text),) = table.left
+    assert number == 1
+    assert [line.rpartition(",")[0] for line in text.splitlines()] == ["GET /a", "POST /b?c=d"]
 
 
 def test_a_request_that_a_worker_does_not_even_begin_is_504_too() -> None:
     table = Table()
     exchange = table.ask()
     table.pool.sweep(next(iter(table.worker().streams.values())).deadline + 1)
+    table.timers.fire()
     assert exchange.status == 504, "nothing else holds the worker: it was stopped"
-    assert table.told[-1] == ("stuck", 1)
+    assert table.told[-2:] == [("stuck", 1), ("mute", 1)]
 
 
 def test_behind_a_stream_whose_client_is_waited_for_nobody_waits_beyond_the_deadline() -> None:
@@ -498,9 +549,10 @@ def test_behind_a_stream_whose_client_is_waited_for_nobody_waits_beyond_the_dead
     table.pool.frames_received(table.worker(), [(frames.ANSWER, stream, head)])
     waiting = table.ask()
     table.pool.sweep(list(table.worker().streams.values())[-1].deadline + 1)
+    table.timers.fire()
     assert not streaming.over
     assert waiting.status == 504, "the loop of the worker is blocked by a stream that has no time of its own"
-    assert table.told[-1] == ("stuck", 1)
+    assert table.told[-2] == ("stuck", 1)
 
 
 def test_an_answer_to_head_whose_length_nobody_knows_claims_none() -> None:

@@ -44,6 +44,7 @@ class FakeExchange:
         self.request = request
         self.modifiers = PLAIN
         self.over = False
+        self.started = 0.0
         self.peer_blob = pack_peer(Peer(("127.0.0.1", 1), ("127.0.0.1", 80), "http"))
         self.is_writable = True
         self.status = 0
