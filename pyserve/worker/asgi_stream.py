@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .asgi import AsgiRunner
 
 _ERROR = 40  # a level of the error log
+_TURN_AFTER = 16  # times that ``http.disconnect`` was told
 # What became of the answer's head and body. ANNOUNCED is HELD with trailers to come, TRAILING a whole body before them.
 _NOTHING, _ANNOUNCED, _HELD, _SENT, _TRAILING, _COMPLETE = range(6)
 
@@ -66,6 +67,7 @@ class AsgiStream(Stream):
         "_response",
         "_runner",
         "_status",
+        "_told",
         "_trailers",
         "_unreturned",
         "_waiters",
@@ -144,8 +146,11 @@ class AsgiStream(Stream):
                     return {"type": "http.request", "body": b"", "more_body": False}
                 await self._wait()
         if self.is_gone or self.is_half_closed or self._response == _COMPLETE:
-            # An application that asks again and again must not hold the loop.
-            await asyncio.sleep(0)
+            # Told without a wait, since there are those who look in passing and cancel at the first one (Starlette's
+            # `is_disconnected`). But an application that asks again and again must not hold the loop.
+            count = self._told = getattr(self, "_told", 0) + 1
+            if count % _TURN_AFTER == 0:
+                await asyncio.sleep(0)
         else:
             while not (self.is_gone or self.is_half_closed) and self._response < _COMPLETE:
                 await self._wait()
@@ -494,7 +499,13 @@ class AsgiStream(Stream):
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
-        await waiter
+        try:
+            await waiter
+        except BaseException:
+            # Cancelled: who looks for its client once a second, for days, must not leave a waiter behind each time.
+            if self._waiters is not None and waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
 
     def wake(self) -> None:
         """Let every waiter look again: body, credit or the client's end came."""

@@ -1,4 +1,4 @@
-"""Step 5: the ASGI HTTP scope of a request (ASGI 3.0, HTTP spec 2.4).
+"""Step 5: the ASGI HTTP scope of a request (ASGI 3.0, HTTP spec 2.3).
 
 Pure, with bounded memos: the peer blob is the same for a connection and the head blob for equal heads. Each scope is
 the application's own, with its own ``headers`` list, ``state`` and ``extensions``.
@@ -21,7 +21,9 @@ _EXTENSIONS: dict[str, dict[str, Any]] = {
     "http.response.early_hint": {},
     "http.response.trailers": {},
 }
-ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.3"}
+"""Not 2.4, although ``send`` raises as that says: from 2.4 on Starlette waits for nothing but such an error, so that a
+stream with nothing to send would hold its place long after its client has left."""
 
 
 class Scopes:

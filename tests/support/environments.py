@@ -17,6 +17,8 @@ from tests.support import tools
 
 CACHE = Path(__file__).resolve().parents[2] / ".venv" / "apps"
 FRAMEWORKS = ["django>=5.2", "flask>=3.1", "fastapi>=0.115", "python-multipart>=0.0.20"]
+# Beside them, for the Python that pyserve runs on only.
+MORE_FRAMEWORKS = ["starlette>=0.46", "quart>=0.20", "litestar>=2.15", "channels>=4.2"]
 # The one that pyserve runs on, and two others: the oldest that applications may use, and a newer one.
 PYTHONS = list(dict.fromkeys([f"python{sys.version_info.major}.{sys.version_info.minor}", "python3.10", "python3.13"]))
 
@@ -25,16 +27,22 @@ def frameworks(python: str) -> Path:
     """Return a virtual environment with Django, Flask and FastAPI for an interpreter named like ``python3.10``."""
     interpreter = sys.executable if python == PYTHONS[0] else tools.find(python)
     assert interpreter, "the test has to say that it needs this interpreter"
-    key = hashlib.sha256(repr((FRAMEWORKS, os.path.realpath(interpreter))).encode()).hexdigest()[:8]
+    packages = [*FRAMEWORKS, *(MORE_FRAMEWORKS if python == PYTHONS[0] else [])]
+    key = hashlib.sha256(repr((packages, os.path.realpath(interpreter))).encode()).hexdigest()[:8]
     folder = CACHE / f"{python}-{key}"
     done = folder / "complete"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
         run([interpreter, "-m", "venv", str(folder)], "a virtual environment could not be made")
         pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run([*pip, *FRAMEWORKS], "Django, Flask and FastAPI could not be installed")
+        run([*pip, *packages], f"{' '.join(packages)} could not be installed")
         done.touch()
     return folder
+
+
+def more_frameworks() -> Path:
+    """Return the one that has Starlette, Quart, Litestar and Channels too."""
+    return frameworks(PYTHONS[0])
 
 
 def pyserve_itself(python: str) -> Path:
@@ -84,4 +92,4 @@ def run(command: list[str], failure: str, cwd: Path | None = None) -> None:
         )
         if answer.returncode == 0:
             return
-    tools.notrun(f"{failure}: {answer.stdout.strip().splitlines()[-1:]}", installable=True)
+    tools.not_run(f"{failure}: {answer.stdout.strip().splitlines()[-1:]}", installable=True)

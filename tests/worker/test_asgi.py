@@ -56,7 +56,7 @@ def test_the_scope_is_that_of_the_specification() -> None:
     scope = scope_of("/a b", "POST", raw_path=b"/a%20b", query=b"x=1", fields=fields, mount="/a", version="1.0")
     assert scope == {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.0",
         "method": "POST",
         "scheme": "http",
@@ -341,6 +341,39 @@ def test_a_sender_out_of_credit_is_let_go_when_the_client_leaves() -> None:
         while (frame := front.next_frame())[0] == frames.DATA:
             pass
         assert frame == (frames.FAILED, number, b"")
+
+
+def test_who_looks_in_passing_whether_the_client_is_there_is_told_and_leaves_nothing_behind() -> None:
+    """As Starlette's ``is_disconnected`` does: ask, and give up at the first wait."""
+    seen: list[Any] = []
+    waiting: list[int] = []
+
+    async def look(receive: Any) -> Any:
+        task = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait([task])
+        return None
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise ValueError
+        await receive()
+        while not (told := await look(receive)):
+            seen.append(told)
+            waiting.append(len(receive.__self__._waiters or ()))
+            await asyncio.sleep(0.001)
+        seen.append(told)
+
+    with serving_asgi(app) as front:
+        number = front.request()
+        wait_until(lambda: len(seen) > 50, "it looks again and again")
+        front.tell(frames.DISCONNECT, number)
+        assert front.next_frame() == (frames.FAILED, number, b"")
+    assert (seen[0], seen[-1]) == (None, {"type": "http.disconnect"})
+    assert max(waiting) == 0
 
 
 def test_receive_after_the_answer_says_disconnect() -> None:
