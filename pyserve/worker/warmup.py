@@ -27,6 +27,7 @@ from ..wire.frames import (
     FAILED,
     FILE,
     FILE_COST,
+    HINTS,
     LOG,
     REQUEST,
     WANT_BODY,
@@ -44,7 +45,7 @@ _USER_AGENT = b"pyserve-warmup"
 _READ_BYTES = 256 * 1024
 _LONGEST_GOODBYE_S = 1.0
 # Everything else that follows the head of an answer is its end.
-_GO_ON = (DATA, FILE, LOG, CREDIT_BODY, WANT_BODY)
+_GO_ON = (DATA, FILE, HINTS, LOG, CREDIT_BODY, WANT_BODY)
 
 
 class _NoAnswer(Exception):

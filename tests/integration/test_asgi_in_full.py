@@ -251,6 +251,17 @@ def test_each_worker_starts_and_stops_its_application_and_the_stop_waits_for_it(
     assert len({line.split()[1] for line in notes.read_text().splitlines()}) == 2
 
 
+def test_a_worker_that_is_replaced_stops_its_application_first(start_site: StartSite, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    site = start_site(lifespan("good", notes).replace("workers = 1", "workers = 1\nmax_requests = 5"))
+    first = site.worker_pids("life")[0]
+    for _ in range(10):
+        assert site.get("/").status == 200
+    wait_until(lambda: f"closed {first}" in notes.read_text().splitlines(), "its shutdown was waited for")
+    wait_until(lambda: site.worker_pids("life") and first not in site.worker_pids("life"), "another has its place")
+    assert site.get("/").body == b"['database', 'of this request']"
+
+
 def test_a_startup_that_failed_is_the_reason_why_the_application_does_not_run(
     start_site: StartSite, tmp_path: Path
 ) -> None:
