@@ -533,10 +533,25 @@ ASGI_CASES: dict[str, Case] = {
         'await start()\nawait body(b"one", True)\nawait send({"type": "http.response.odd"})',
         Cuts(CHUNKED_ONE, "unexpected ASGI message"),
     ),
-    "trailers": Case(
+    "trailers before the end of the body": Case(
         'await send({"type": "http.response.start", "status": 200, "trailers": True})\nawait body(b"one", True)\n'
         'await send({"type": "http.response.trailers", "headers": [(b"x", b"y")]})',
-        Cuts(CHUNKED_ONE, "unexpected ASGI message"),
+        Cuts(CHUNKED_ONE, "before the end of the body"),
+    ),
+    "trailers that never come": Case(
+        'await send({"type": "http.response.start", "status": 200, "trailers": True})\nawait body(b"one")',
+        Cuts(CHUNKED_ONE, "without completing its answer"),
+    ),
+    "trailers that were not announced": Case(
+        'await start()\nawait body(b"one", True)\n'
+        'await send({"type": "http.response.trailers", "headers": [(b"x", b"y")]})',
+        Cuts(CHUNKED_ONE, "did not announce"),
+    ),
+    "trailers that split the answer": Case(
+        'await send({"type": "http.response.start", "status": 200, "trailers": True})\nawait body(b"one")\n'
+        'await send({"type": "http.response.trailers", "headers": [(b"x", b"y\\r\\n\\r\\nHTTP/1.1 200 OK")]})',
+        Cuts(CHUNKED_ONE, "control character"),
+        more="TE: trailers\r\n",
     ),
     "a message of WebSocket": Case('await send({"type": "websocket.accept"})', Fails("unexpected ASGI message")),
     "a message without type": Case("await send({})", Fails("KeyError")),
