@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 DEFAULT_FILE = "site.toml"
-LATER = ("reload", "top", "scale")
+LATER = ("reload",)
 
 HELP = """\
 usage: pyserve -c site.toml
@@ -28,6 +28,8 @@ Before:
 
 While it runs, from another terminal:
   pyserve status -c site.toml        processes, queues, sites and what is wrong with them (--json for scripts)
+  pyserve top -c site.toml           the requests that run just now; where one stands (--stack), end it (--cancel)
+  pyserve scale shop 4 -c site.toml  another number of workers for an application
   pyserve stop -c site.toml          let running requests end, then stop
 
 The smallest site.toml for an application:
@@ -68,6 +70,24 @@ examples:
   pyserve status                     the server that runs ./site.toml
   pyserve status -c /etc/site.toml --json | python3 -m json.tool
   pyserve status --admin run/admin.sock
+"""
+_TOP_HELP = """\
+examples:
+  pyserve top                        a live table of the requests that run or wait, oldest first; Ctrl-C ends it
+  pyserve top --once                 the table once (also where the output is no terminal)
+  pyserve top --stack 0.0.1234         where this request stands in the application just now
+  pyserve top --cancel 0.0.1234        end it: 503 for its client; an application that goes on loses its worker
+
+An id is made of the numbers of front, application and request, as the table shows it. A request that waits in the queue
+has none yet.
+"""
+_SCALE_HELP = """\
+examples:
+  pyserve scale shop 4               four workers for [app.shop], until the server's next start
+  pyserve scale shop 8 -c /etc/site.toml
+
+New workers boot; those that are too many finish what they run and end. No request is lost. workers in the file decides
+again at the next start; where it is a table (min, max), the number stays fixed until then.
 """
 _STOP_HELP = """\
 examples:
@@ -157,7 +177,29 @@ def _stop() -> _Parser:
     return parser
 
 
-_PARSERS = {"run": _run, "check": _check, "status": _status, "stop": _stop}
+def _top() -> _Parser:
+    parser = _new("top", "Show the requests that run or wait in applications.", _TOP_HELP)
+    _add_files(parser, "the file that the server runs")
+    parser.add_argument("--admin", metavar="PATH", help="the server's admin socket, instead of a file")
+    parser.add_argument("--once", action="store_true", help="show them once and end")
+    parser.add_argument("--interval", metavar="SECONDS", type=float, default=1.0, help="between two looks (default: 1)")
+    parser.add_argument("--json", action="store_true", help="as the server tells it, for scripts; implies --once")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--stack", metavar="ID", help="where a request stands")
+    what.add_argument("--cancel", metavar="ID", help="end a request")
+    return parser
+
+
+def _scale() -> _Parser:
+    parser = _new("scale", "Change the number of workers of an application that runs.", _SCALE_HELP)
+    parser.add_argument("app", metavar="APP", help="its name: [app.NAME]")
+    parser.add_argument("count", metavar="N", type=int, help="how many workers")
+    _add_files(parser, "the file that the server runs")
+    parser.add_argument("--admin", metavar="PATH", help="the server's admin socket, instead of a file")
+    return parser
+
+
+_PARSERS = {"top": _top, "scale": _scale, "run": _run, "check": _check, "status": _status, "stop": _stop}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -184,7 +226,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.command = first
     if first == "run":
         _check_run(options)
+    elif first == "top":
+        _check_top(options)
+    elif first == "scale" and options.count < 0:
+        raise UsageError(f"scale: expected a number of workers, not {options.count}")
     return options
+
+
+def _check_top(options: argparse.Namespace) -> None:
+    for request in (options.stack, options.cancel):
+        parts = (request or "0.0.0").split(".")
+        if not (len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts)):
+            raise UsageError(f"top: expected an id as the table shows it, as 0.0.1234, not {request!r}")
+    if not 0.05 <= options.interval <= 3600:
+        raise UsageError("top: expected an --interval from 0.05 to 3600 seconds")
 
 
 def _unknown_command(word: str) -> str:

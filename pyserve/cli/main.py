@@ -55,6 +55,19 @@ def _command(arguments: Sequence[str]) -> int:
         from pyserve.cli.status import status
 
         return status(options.files, options.admin, as_json=options.json)
+    if options.command == "top":
+        from pyserve.cli import top
+
+        if options.stack or options.cancel:
+            act = top.stack if options.stack else top.cancel
+            return act(options.files, options.admin, options.stack or options.cancel, as_json=options.json)
+        return top.top(
+            options.files, options.admin, once=options.once, as_json=options.json, interval_s=options.interval
+        )
+    if options.command == "scale":
+        from pyserve.cli.scale import scale
+
+        return scale(options.files, options.admin, options.app, options.count)
     if options.command == "stop":
         from pyserve.cli.stop import stop
 

@@ -65,8 +65,27 @@ def print_status(answer: dict[str, Any]) -> None:
     if apps:
         console.print(_workers(apps))
     for name, app in apps.items():
-        if reason := _row(app).get("reason"):
+        facts = _row(app)
+        if reason := facts.get("reason"):
             console.print(f"app {_text(name)}: {_text(reason)}")
+        if words := _history(facts):
+            console.print(f"app {_text(name)}: {words}")
+
+
+def _history(app: dict[str, Any]) -> str:
+    """Return what became of an application's workers so far, and how many there are to be."""
+    words = []
+    if app.get("least") != app.get("most"):
+        words.append(f"{_text(app.get('wanted'))} of {_text(app.get('least'))} to {_text(app.get('most'))} workers")
+    if restarts := _count(app.get("restarts")):
+        words.append(f"{restarts} died or were killed")
+    replaced = _row(app.get("recycled"))
+    if replaced:
+        words.append("replaced or given up: " + ", ".join(f"{_text(why)} {_text(n)}" for why, n in replaced.items()))
+    deaths = _rows(app.get("deaths"))
+    if deaths:
+        words.append(f"last death: pid {_text(deaths[0].get('pid'))}, {_text(deaths[0].get('how'))}")
+    return " · ".join(words)
 
 
 def _sites(sites: dict[str, Any]) -> Table:

@@ -65,6 +65,7 @@ def build_pools(config: model.Config, front: int, board: Board, timers: Timers, 
             board=board,
             timers=timers,
             reports=reports,
+            health=frozenset(app.health),
             startup_timeout_s=0.0 if app.scaling is None else app.startup_timeout_s,
         )
         for index, app in enumerate(config.apps)

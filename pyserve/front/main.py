@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from pyserve.config.model import Config, Listener
 from pyserve.files.cache import MAX_OPEN, FileCache
-from pyserve.front import build, status
+from pyserve.front import build, running, status
 from pyserve.front.accepting import Acceptor
 from pyserve.front.connection import Connection
 from pyserve.front.context import Context
@@ -125,6 +125,8 @@ class Front:
                 self._publish()
                 connection = socket.socket(fileno=descriptors[0])
                 self._spawn(status.reply(connection, status.describe(facts, self._config, self._pools, self._board)))
+            case messages.ASK, (str(what), int(app), int(stream)):
+                self._answer(socket.socket(fileno=descriptors[0]), what, app, stream)
             case messages.LOGS, _:
                 access_fd, error_fd = descriptors
                 if self._context.sink is not None:
@@ -134,6 +136,17 @@ class Front:
                 self._context.error_log.reopen(error_fd)
             case _:
                 raise WireError(f"message {kind} {values!r}")
+
+    def _answer(self, connection: socket.socket, what: str, app: int, stream: int) -> None:
+        def reply(answer: dict[str, object]) -> None:
+            self._spawn(status.reply(connection, answer))
+
+        if what == "top":
+            reply(running.list_running(self.number, self._board.fronts, self._pools))
+        elif what == "stack":
+            running.tell_stack(self.number, self._pools, app, stream, reply)
+        else:
+            reply(running.cancel(self.number, self._pools, app, stream))
 
     def _spawn(self, coroutine: asyncio.Coroutine[None, None, None]) -> None:  # type: ignore[name-defined]
         task = self._loop.create_task(coroutine)

@@ -58,7 +58,10 @@ class AppHandler:
                 blob = request.memo["wire"] = pack_head(wire_head(request, self._mount, None))
             call = AppCall(self._pool, exchange, blob)  # type: ignore[arg-type]
             exchange.attach(call)
-            self._pool.submit(call)
+            if self._pool.health and request.path in self._pool.health:
+                self._pool.submit_first(call)
+            else:
+                self._pool.submit(call)
             return
         call = AppCall(self._pool, exchange, b"")
         call.mount = self._mount

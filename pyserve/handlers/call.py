@@ -62,6 +62,7 @@ class AppCall:
         "deadline",
         "exchange",
         "has_answer",
+        "is_first",
         "is_gathering",
         "is_recalled",
         "is_retry",
@@ -81,6 +82,7 @@ class AppCall:
         self.deadline = 0.0
         self.mount = ""
         self.has_answer = False
+        self.is_first = False  # of a path that is answered before all others
         self.is_gathering = False
         self.is_recalled = False
         self.is_retry = False

@@ -13,10 +13,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from time import monotonic
 from typing import Protocol
 
 from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, Seat, ServiceTime, choose
+from pyserve.balance.retries import RetryBudget
 from pyserve.handlers.call import AppCall
 from pyserve.handlers.stacks import Stacks
 from pyserve.http.request import Request
@@ -34,6 +36,8 @@ TURN_S = 0.006
 LEFT_AFTER_S = 1.0
 """A client that has ended its sending may still read, but one that is gone looks the same: so long its request waits in
 the queue for its turn, then it is taken for gone. A full pool must not run what nobody waits for."""
+MOST_FIRST = 16
+CANCELLED_S = 1.0
 MAX_LINES = 20
 MAX_TARGET = 500
 """Of what a dead worker ran, so much is told."""
@@ -107,6 +111,7 @@ class Pool:
 
     ``threads``/``concurrency`` say what a worker can run at once. ``startup_timeout_s``: not 0 where the number of
     workers follows the load: the master is told when requests wait, and who finds no worker waits for the boot.
+    ``health``: paths that go before all others; a worker that runs several at once has one slot more for them.
     """
 
     def __init__(
@@ -127,7 +132,9 @@ class Pool:
         timers: Timers,
         reports: Reports,
         startup_timeout_s: float = 0.0,
+        health: frozenset[str] = frozenset(),
     ) -> None:
+        self.health = health
         self.name = name
         self.index = index
         self.interface = 0
@@ -148,6 +155,8 @@ class Pool:
         self._is_shared = board.fronts > 1
         self._timers = timers
         self.stacks = Stacks(timers)
+        self._retries = RetryBudget()
+        self._served_by_dead = 0
         self._reports = reports
         self._service = ServiceTime()
         self._ahead = 0
@@ -187,6 +196,49 @@ class Pool:
         self._look_again_soon()
         if self._startup_timeout_s:
             self._want_more(call)
+
+    def submit_first(self, call: AppCall) -> None:
+        """Run a call for which there is always room: in the slot that others leave free, or at the head of the queue,
+        however full that is."""
+        call.is_first = True
+        now = monotonic()
+        worker = self._pick(now) or self._pick_reserved(now)
+        if worker is not None:
+            self._dispatch(call, worker, now)
+        elif sum(1 for other in islice(self.queue, MOST_FIRST) if other.is_first) >= MOST_FIRST:
+            self.submit(call)  # so many are no health checks
+        elif self.reason and not self._has_open_seat():
+            self.submit(call)
+        else:
+            call.deadline = now + self._queue_timeout_s
+            self.queue.appendleft(call)
+            self._look_again_soon()
+            if self._startup_timeout_s:
+                self._want_more(call)
+
+    def _pick_reserved(self, now: float) -> Worker | None:
+        """Choose a worker that has one slot more than the others are given: it runs several requests at once."""
+        fresh_ns = int((now - STALE_HEARTBEAT_S) * 1e9)
+        for worker in self._seats:
+            has_room = worker.is_open and worker.slots > 1 and worker.outstanding + worker.elsewhere <= worker.slots
+            if has_room and (worker.interface == frames.WSGI or worker.scoreboard.heartbeat_ns() > fresh_ns):
+                return worker
+        return None
+
+    def cancel(self, worker: Worker, call: AppCall) -> None:
+        """An operator ends a request. The application is told as if its client had left; if it still runs a second
+        later its worker counts as stuck."""
+        call.exchange.fail(503, f"app {self.name}: cancelled by the operator while worker {worker.pid} ran it")
+        worker.channel.send_control(frames.frame(frames.DISCONNECT, call.stream))
+        self._timers.call_later(CANCELLED_S, lambda: self._end_cancelled(worker, call))
+
+    def _end_cancelled(self, worker: Worker, call: AppCall) -> None:
+        if worker.streams.get(call.stream) is call and not call.is_timed_out:
+            call.is_timed_out = True
+            worker.is_open = False
+            self._reports.worker_stuck(worker.number)
+            if worker.is_draining:
+                self._tell_idle(worker)
 
     def _has_open_seat(self) -> bool:
         return any(worker.is_open for worker in self._seats)
@@ -498,6 +550,7 @@ class Pool:
         self._seats.remove(worker)
         worker.channel.close()
         self._board.set_slot(self._front, worker.slot, IN_FLIGHT, 0)
+        self._served_by_dead += worker.served
         last_started = worker.scoreboard.last_started(self._front)
         streams, worker.streams = worker.streams, {}
         self.stacks.forget(worker)
@@ -508,7 +561,7 @@ class Pool:
             has_started = not frames.is_after(stream, last_started)
             if call.is_timed_out:
                 call.exchange.fail(504, self._late(worker))
-            elif call.can_move(has_started):
+            elif call.can_move(has_started) and (not has_started or self._retries.take(monotonic(), self._served)):
                 call.is_retry = call.is_retry or has_started
                 call.take_back()
                 self._requeue(call)
@@ -516,6 +569,10 @@ class Pool:
                 call.worker = None
                 call.exchange.fail(502, f"app {self.name}: worker {worker.pid} {how} while running this request")
         self.pump()
+
+    @property
+    def _served(self) -> int:
+        return self._served_by_dead + sum(worker.served for worker in self._seats)
 
     def set_reason(self, reason: str) -> None:
         """The master says why the application can't run now, "" = it boots or serves. What waits is answered."""

@@ -19,6 +19,10 @@ from pyserve.net.listen import bind_unix, close_all
 from pyserve.observe.error_log import ErrorLog
 
 COMMANDS = ("status", "stop")
+NUMBERED = {"top": 1, "stack": 3, "cancel": 3}
+"""Commands that are followed by so many numbers: a front, and the app and stream of one of its requests."""
+SCALE = "scale"
+"""Followed by an application's name and a number."""
 MAX_LINE_BYTES = 256
 DEADLINE_S = 5.0
 MAX_CLIENTS = 32
@@ -27,7 +31,7 @@ NOT_ALLOWED = b'{"error": "not allowed: only the server\'s own user and root may
 TOO_MANY = b'{"error": "too many connections"}\n'
 TOO_LONG = b'{"error": "the line is too long"}\n'
 TOO_SLOW = b'{"error": "no command came in time"}\n'
-UNKNOWN = b'{"error": "unknown command; known are status, stop"}\n'
+UNKNOWN = b'{"error": "unknown command; known are status, stop, top, stack, cancel, scale"}\n'
 
 
 class Admin:
@@ -68,11 +72,22 @@ class Admin:
         del self._clients[client.fd]
         if line is None:
             return
-        command = line.decode("ascii", "replace").strip()
-        if command in COMMANDS:
+        command = line.decode("utf-8", "replace").strip()
+        if command in COMMANDS or is_command(command.split(" ")):
             self._on_command(command, client.connection)
         else:
             answer(client.connection, UNKNOWN)
+
+
+def is_command(words: list[str]) -> bool:
+    """Is this a command with what belongs behind it?"""
+    if words[0] == SCALE:
+        return len(words) == 3 and _is_number(words[2])
+    return len(words) - 1 == NUMBERED.get(words[0], -1) and all(map(_is_number, words[1:]))
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= 10
 
 
 class _Client:

@@ -217,6 +217,18 @@ class Master:
             self._waiting.append(connection)
             self._stop("the admin socket")
             return
+        words = command.split(" ")
+        if words[0] in control.NUMBERED:
+            front, app, stream = ([int(word) for word in words[1:]] + [0, 0])[:3]
+            self._questions.ask_one(connection, front, words[0], app, stream)
+            return
+        if words[0] == control.SCALE:
+            import json  # nothing else here needs it
+
+            why = self._pools.scale(words[1], int(words[2]))
+            line = json.dumps({"error": why} if why else {"app": words[1], "workers": int(words[2])})
+            control.answer(connection, line.encode() + b"\n")
+            return
         self._questions.ask(connection)
 
     def _facts(self) -> dict[str, object]:

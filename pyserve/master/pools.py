@@ -61,7 +61,7 @@ class Pools:
             if upkeep.pool.app.name == name:
                 return upkeep.scale(count)
         names = ", ".join(upkeep.pool.app.name for upkeep in self._upkeeps)
-        return f"there is no app {name!r}; there are: {names or 'none'}"
+        return f"there is no app of that name; there are: {names or 'none'}"
 
     def step(self, count: int) -> None:
         """One worker more or fewer for each app."""

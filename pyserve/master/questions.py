@@ -1,4 +1,4 @@
-"""Admin connections whose ``status`` a front is answering.
+"""Admin connections whose question a front is answering.
 
 I/O: holds a copy of each connection until the client has closed it (a front ends its answer by shutting the sending
 side down). Invariant: a question is asked of another front when the one that was asked dies, because what was passed
@@ -17,6 +17,7 @@ from pyserve.master.loop import Loop, Timer
 from pyserve.wire import messages
 
 NO_FRONT = b'{"error": "no front is running; try again"}\n'
+NO_SUCH_FRONT = b'{"error": "no such front is running"}\n'
 DEADLINE_S = 10.0
 
 
@@ -28,6 +29,7 @@ class Questions:
         self._fronts = fronts
         self._facts = facts
         self._asked: dict[int, tuple[socket.socket, int, Timer]] = {}
+        self._of_one_front: set[int] = set()
 
     def ask(self, connection: socket.socket) -> None:
         """Take a connection over and pass it to a front that can answer."""
@@ -35,11 +37,24 @@ class Questions:
         if front is None:
             control.answer(connection, NO_FRONT)
             return
+        fd = self._keep(connection, front)
+        self._fronts.tell(front, messages.pack_values(messages.STATUS, (self._facts(),), 1), [fd])
+
+    def ask_one(self, connection: socket.socket, front: int, what: str, app: int, stream: int) -> None:
+        """Pass a connection to the very front that its question is about, which alone knows its requests."""
+        if front not in self._fronts.connected():
+            control.answer(connection, NO_SUCH_FRONT)
+            return
+        fd = self._keep(connection, front)
+        self._of_one_front.add(fd)
+        self._fronts.tell(front, messages.pack_values(messages.ASK, (what, app, stream), 1), [fd])
+
+    def _keep(self, connection: socket.socket, front: int) -> int:
         fd = connection.fileno()
         timer = self._loop.after(DEADLINE_S, lambda: self._close(fd))
         self._asked[fd] = (connection, front, timer)
         self._loop.watch(fd, lambda mask: self._on_readable(fd))
-        self._fronts.tell(front, messages.pack_values(messages.STATUS, (self._facts(),), 1), [fd])
+        return fd
 
     def front_ended(self, front: int) -> None:
         for fd, (connection, asked, timer) in list(self._asked.items()):
@@ -47,7 +62,11 @@ class Questions:
                 del self._asked[fd]
                 timer.cancel()
                 self._loop.forget(fd)
-                self.ask(connection)
+                if fd in self._of_one_front:
+                    self._of_one_front.discard(fd)
+                    control.answer(connection, NO_SUCH_FRONT)
+                else:
+                    self.ask(connection)
 
     def _on_readable(self, fd: int) -> None:
         connection, _front, _timer = self._asked[fd]
@@ -62,6 +81,7 @@ class Questions:
 
     def _close(self, fd: int) -> None:
         connection, _front, timer = self._asked.pop(fd)
+        self._of_one_front.discard(fd)
         timer.cancel()
         self._loop.forget(fd)
         connection.close()

@@ -29,6 +29,7 @@ DRAIN = 6  # (grace seconds,): close listeners, finish what runs, then exit
 STATUS = 7  # (facts dict,) + descriptor: an admin connection to answer on
 LOGS = 8  # () + descriptors: access log, error log (reopened)
 STARTED = 9  # (): embedded only: every pool has a ready worker or has failed its first start
+ASK = 11  # ("top" | "stack" | "cancel", app index, stream) + descriptor: an admin connection to answer on
 START_FAILED = 10  # text: embedded only, instead of SNAPSHOT: why the master can't start
 
 # Front to master.

@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from pyserve.handlers.app import AppHandler, wire_head
-from pyserve.handlers.pool import Pool, Worker
+from pyserve.handlers.pool import MOST_FIRST, Pool, Worker
 from pyserve.wire import frames
 from pyserve.wire.board import IN_FLIGHT, QUEUED, Board
 from pyserve.wire.codec import COMPLETE, HAS_BODY, pack_answer, unpack_request
@@ -76,6 +76,7 @@ class Table:
             timers=self.timers,
             reports=self,
             startup_timeout_s=settings.get("startup_timeout_s", 0.0),
+            health=frozenset(["/up"]),
         )
         self.handler = AppHandler(self.pool, "")
         for number in range(1, workers + 1):
@@ -680,3 +681,58 @@ def test_a_request_for_an_application_that_could_not_start_has_it_tried_again() 
     table.pool.set_reason("ValueError")
     assert table.ask("/a").status == 503
     assert table.told == [("wanted", 0)]
+
+
+def test_a_health_path_takes_the_slot_that_others_leave_free() -> None:
+    table = Table(threads=2)
+    for _ in range(5):
+        table.ask()
+    assert (len(table.streams()), len(table.pool.queue)) == (2, 3)
+    table.ask("/up?x")
+    assert (len(table.streams()), len(table.pool.queue)) == (3, 3)
+    table.ask("/up")
+    assert len(table.pool.queue) == 4, "there is one such slot"
+    assert table.pool.queue[0].exchange.request.path == "/up", "the next one is first in the queue"
+
+
+def test_a_health_path_is_first_where_a_worker_runs_one_request_at_a_time() -> None:
+    table = Table(queue_size=2)
+    for _ in range(4):
+        table.ask()
+    checked = table.ask("/up")
+    assert not checked.over, "the queue is full for everybody else"
+    table.answer(table.streams()[0])
+    table.answer(table.streams()[0], b"up")
+    assert (checked.status, checked.body) == (200, b"up")
+
+
+def test_a_flood_of_health_checks_gets_no_further_than_others() -> None:
+    table = Table(queue_size=2)
+    table.ask()
+    exchanges = [table.ask("/up") for _ in range(100)]
+    assert sum(exchange.status == 503 for exchange in exchanges) == 100 - MOST_FIRST
+
+
+def test_a_request_is_tried_again_only_as_long_as_the_budget_lasts() -> None:
+    table = Table(workers=2)
+    while table.pool._retries.take(monotonic(), 0):
+        pass
+    exchange = table.ask()
+    (stream,) = table.streams(1)
+    table.start(stream)
+    table.pool.remove(1, "exited with status 1")
+    assert exchange.status == 502
+
+
+def test_a_cancelled_request_is_503_and_its_worker_stuck_if_it_goes_on() -> None:
+    table = Table(interface=frames.ASGI)
+    first, second = table.ask("/a"), table.ask("/b")
+    for stream in table.streams():
+        table.start(stream)
+    worker, calls = table.worker(), list(table.worker().streams.values())
+    for call in calls:
+        table.pool.cancel(worker, call)
+    assert (first.status, second.status) == (503, 503)
+    table.pool.frames_received(worker, [(frames.FAILED, calls[0].stream, b"")])
+    table.timers.fire()
+    assert table.told.count(("stuck", 1)) == 1, "one of them has ended"
