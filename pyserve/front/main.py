@@ -31,6 +31,7 @@ from pyserve.front.workers import WorkerLink
 from pyserve.handlers.pool import Pool, Worker
 from pyserve.net.channels import Message, MessageChannel
 from pyserve.net.open_files import allow_open_files
+from pyserve.net.prctl import hide_memory
 from pyserve.observe.access_log import FORMATS
 from pyserve.observe.error_log import ErrorLog
 from pyserve.observe.sink import LineSink
@@ -395,6 +396,14 @@ def _tune_collector() -> None:
     gc.enable()
 
 
+def _was_root() -> bool:
+    """Was this process started by root, to drop to another user?"""
+    try:
+        return os.geteuid() != 0 and os.stat(f"/proc/{os.getppid()}").st_uid == 0
+    except OSError:
+        return False
+
+
 def main(argv: list[str]) -> int:
     """Serve until drained. ``python -m pyserve.front FD``: FD is this front's end of the master's channel."""
     from setproctitle import setproctitle
@@ -407,6 +416,9 @@ def main(argv: list[str]) -> int:
     if not received:
         return 0  # the master ended first
     server = read_snapshot(received[0][2][0]).server
+    if server.user and _was_root():
+        # An application may run as the same user, and must not look into it.
+        hide_memory()
     # Each connection may need two, the rest some; what the hard limit leaves is found out by the acceptor.
     allow_open_files(2 * server.limits.max_connections + 1024)
     if server.loop == "uvloop":

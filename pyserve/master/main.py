@@ -26,6 +26,7 @@ from pyserve.master.templates import TemplateCommand
 from pyserve.net.channels import MessageChannel
 from pyserve.net.listen import address_words
 from pyserve.net.open_files import allow_open_files
+from pyserve.net.prctl import become_subreaper
 from pyserve.wire import messages
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -102,7 +103,7 @@ class Master:
             self._pools.start()
             # When the others have begun to start, because it takes a while; no worker can be orphaned yet.
             _set_title(self._config)
-            self._resources.is_subreaper = kernel.become_subreaper()
+            self._resources.is_subreaper = become_subreaper()
             kernel.hide_memory_if_root()
             self._say_ready()
             while not self._is_finished():
