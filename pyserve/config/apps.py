@@ -9,6 +9,7 @@ import keyword
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast
 
+from pyserve.config import isolation
 from pyserve.config.model import App
 from pyserve.config.pools import decode_health, decode_queue, decode_recycling, decode_warmup, decode_workers
 from pyserve.config.problems import Path, Place, show
@@ -18,8 +19,8 @@ KEYS = (
     *("entry", "type", "factory", "root", "venv", "python", "env", "preload"),
     *("workers", "threads", "concurrency", "timeout", "startup_timeout", "queue", "hand_over"),
     *("max_requests", "max_age", "max_memory", "warmup", "health"),
+    *isolation.KEYS,
 )
-LATER = ("user", "group", "umask", "limits", "tmp")
 
 # A worker's shared page has room for this many threads (wire.scoreboard).
 MAX_THREADS = 128
@@ -38,7 +39,7 @@ def decode_app(
     name: str, values: Mapping[str, Any], path: Path, scope: Scope, *, python: str, cores: int
 ) -> tuple[App, list[Expectation]]:
     """``python``: for an app that names none. ``cores``: of the machine, for the default of ``workers``."""
-    table = Table(values, path, scope, KEYS, LATER)
+    table = Table(values, path, scope, KEYS)
     expectations = []
     root = table.file_path("root") or scope.base
     if "root" in table:
@@ -68,6 +69,7 @@ def decode_app(
         recycling=decode_recycling(table),
         warmup=decode_warmup(table),
         health=decode_health(table),
+        isolation=isolation.decode_isolation(table),
         hand_over=_hand_over(table, expectations),
         fault=scope.fault,  # last: everything that may follow a reference has been read
     )

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pyserve.config import places
+from pyserve.config import accounts, places
 from pyserve.config.apps import Expectation
 from pyserve.config.decode import Facts, decode
 from pyserve.config.model import Config, Listener
@@ -137,6 +137,11 @@ def _decode(documents: list[Document], admin: Callable[[tuple[Listener, ...]], s
             known[key] = _what_is_missing(expectation)
         if message := known[key]:
             decoded.problems.add(expectation.place, message, surroundings=expectation.kind != "user")
+    for app in decoded.config.apps:
+        if app.isolation.user or app.isolation.group or app.isolation.tmp:
+            place = decoded.places["app", app.name]
+            for wanted_by, message in accounts.faults(app):
+                decoded.problems.add(Place(place.document, (*place.path, wanted_by)), message, surroundings=True)
     problems = tuple(decoded.problems.rendered())
     missing = tuple(problem for problem in problems if problem.surroundings)
     form = tuple(problem for problem in problems if not problem.surroundings)

@@ -104,6 +104,34 @@ class Recycling(NamedTuple):
     """Private memory at which it is killed."""
 
 
+class ResourceLimits(NamedTuple):
+    """How much the processes of an application may take; 0 = no limit of ours."""
+
+    open_files: int = 0
+    address_space_bytes: int = 0
+    cpu_time_s: int = 0
+    """Of one worker in all its life."""
+    nice: int | None = None
+    """None: as pyserve itself."""
+    memory_bytes: int = 0
+    """This one and the next two are of all processes of the application together."""
+    cpus: float = 0.0
+    processes: int = 0
+    """Threads count as well."""
+
+
+class Isolation(NamedTuple):
+    """Whom the processes of an application run as, and within which bounds; "" and None = as pyserve itself."""
+
+    user: str = ""
+    group: str = ""
+    """"" = the user's own."""
+    umask: int | None = None
+    tmp: str = ""
+    """Absolute: their temporary folder."""
+    limits: ResourceLimits = ResourceLimits()
+
+
 class App(NamedTuple):
     """One application. ``root`` is the working directory and first on sys.path; ``python`` the interpreter."""
 
@@ -133,6 +161,7 @@ class App(NamedTuple):
     """Targets (path and query) that a worker answers to itself before it gets requests."""
     health: tuple[str, ...] = ()
     """Paths that are answered before all others, and when the queue is full."""
+    isolation: Isolation = Isolation()
     hand_over: tuple[tuple[str, str], ...] = ()
     """Path prefixes of ``X-Accel-Redirect`` and the folders that they stand for; ``X-Sendfile`` may name a path below
     these folders."""

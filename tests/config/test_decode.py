@@ -10,7 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserve.config.decode import Decoded, Facts, decode
-from pyserve.config.model import AccessLog, App, Files, Limits, Listener, Recycling, Redirect, Respond, RunApp, Scaling
+from pyserve.config.model import (
+    AccessLog,
+    App,
+    Files,
+    Isolation,
+    Limits,
+    Listener,
+    Recycling,
+    Redirect,
+    ResourceLimits,
+    Respond,
+    RunApp,
+    Scaling,
+)
 from pyserve.config.problems import Document
 
 FACTS = Facts(python="/usr/bin/python3", cores=8, admin=lambda http: "/run/admin.sock", spool_dir="/var/tmp")
@@ -173,7 +186,19 @@ LOG = {
     'error = { level = "loud" }': 'log.error.level: expected "debug", "info", "warning" or "error"',
 }
 APP = {
-    'user = "shop"': "app.x.user: not yet",
+    'user = ""': "app.x.user: expected a string, not an empty one",
+    "umask = 27": 'app.x.umask: expected octal digits in quotes, as "027"',
+    'umask = "0x1b"': "app.x.umask: expected three octal digits",
+    'umask = "1777"': "app.x.umask: expected three octal digits",
+    "limits = { files = 1 }": "app.x.limits.files: unknown key",
+    "limits = { open_files = 3 }": "app.x.limits.open_files: expected an integer from 64",
+    'limits = { address_space = "1MiB" }': "app.x.limits.address_space: expected at least",
+    'limits = { cpu_time = "500ms" }': 'app.x.limits.cpu_time: expected at least "1s"',
+    "limits = { nice = 20 }": "app.x.limits.nice: expected an integer from -20 to 19",
+    'limits = { cpus = "2" }': "app.x.limits.cpus: expected a number of processors, as 1.5, not a string",
+    "limits = { cpus = 0 }": "app.x.limits.cpus: expected a number of processors from 0.01",
+    "limits = { cpus = nan }": "app.x.limits.cpus: expected a number of processors from 0.01",
+    "limits = { processes = 2 }": "app.x.limits.processes: expected an integer from 8",
     'max_memory = "1GB/s"': "app.x.max_memory: expected a size",
     'max_memory = { soft = "2GiB", hard = "1GiB" }': "app.x.max_memory.hard: expected at least what soft has",
     "max_memory = {}": "app.x.max_memory: expected a size",
@@ -578,3 +603,30 @@ def test_the_most_workers_are_never_fewer_than_the_least() -> None:
     config = decode_text('[app.x]\nentry = "a:b"\nworkers = { min = 9 }\n[site.x]\ndefault = true\napp = "x"').config
     assert config is not None
     assert (config.apps[0].workers, config.apps[0].scaling) == (9, Scaling(9))
+
+
+def test_whom_an_app_runs_as_and_within_which_bounds() -> None:
+    decoded = decode_text("""
+        [app.shop]
+        entry = "shop:app"
+        root = "shop"
+        user = "shop"
+        group = "web"
+        umask = "027"
+        tmp = "tmp"
+        [app.shop.limits]
+        open_files = 4096
+        address_space = "1GiB"
+        cpu_time = "1500ms"
+        nice = 5
+        memory = "500MiB"
+        cpus = 1
+        processes = 200
+        [site.a]
+        default = true
+        app = "shop"
+    """)
+    assert not decoded.problems.rendered()
+    limits = ResourceLimits(4096, 1 << 30, 2, 5, 500 << 20, 1.0, 200)
+    assert decoded.config.apps[0].isolation == Isolation("shop", "web", 0o27, "/srv/shop/tmp", limits)
+    assert decode_text(BASE).config.apps[0].isolation == Isolation()

@@ -48,6 +48,8 @@ def why_missing(tool: str) -> tuple[str, bool]:
     """Return the reason why a tool can't be used ("" = it can) and whether a package gives it."""
     if tool == "linux":
         return ("" if sys.platform == "linux" else "it looks into /proc, which only Linux has", False)
+    if tool == "root":
+        return ("" if os.geteuid() == 0 else "only root can start processes of other users", False)
     if find(tool):
         return "", False
     if tool in PACKAGES:
