@@ -19,9 +19,14 @@ from typing import IO, NamedTuple
 from pyserve.cli import exit_codes
 from pyserve.cli.arguments import DEFAULT_FILE, UsageError
 from pyserve.cli.problems import print_problems
+from pyserve.config.accounts import become
 from pyserve.config.load import Loaded, read
 from pyserve.config.model import App, Config, RunApp
 from pyserve.config.problems import Place, show_key
+from pyserve.errors import CannotStart
+from pyserve.master.child import out_of_reach
+from pyserve.master.isolation import Refused, code_descriptor, how_to_start, set_limits
+from pyserve.master.kernel import identity_of
 from pyserve.observe.error_log import printable
 from pyserve.worker.boot import check_command
 
@@ -46,6 +51,9 @@ def check(files: Sequence[str]) -> int:
     apps = [app for app in loaded.config.apps if not _has_problem(loaded, app)]
     with ThreadPoolExecutor(max_workers=4) as pool:
         trials = dict(zip(apps, pool.map(lambda app: try_import(app, loaded.config), apps), strict=True))
+    if reason := _fronts_fault(loaded.config):
+        place = loaded.places["server",]
+        loaded.collected.add(Place(place.document, (*place.path, "user")), reason, surroundings=True)
     tracebacks = {}
     for app, trial in trials.items():
         if trial.fault:
@@ -64,30 +72,56 @@ def check(files: Sequence[str]) -> int:
     return exit_codes.STOPPED
 
 
+def _fronts_fault(config: Config) -> str:
+    """What keeps the fronts from being started as the user that they are to drop to."""
+    user = config.server.user
+    if not user or os.geteuid() != 0:
+        return ""
+    try:
+        return out_of_reach(identity_of(user))
+    except CannotStart:
+        return ""  # there is no such user, which has been said
+
+
 def _has_problem(loaded: Loaded, app: App) -> bool:
     key = show_key(("app", app.name))
     return any(problem.key == key or problem.key.startswith(f"{key}.") for problem in loaded.problems)
 
 
 def try_import(app: App, config: Config) -> Trial:
-    """Import one application as its workers would: same interpreter, folder, environment, and time at most."""
+    """Import one application as its workers would: same interpreter, user, folder, environment, limits of a process,
+    and time at most.
+    """
     spec = app.spec(config.server)
-    env = {**os.environ, **dict(app.env)}
-    env.pop("__PYVENV_LAUNCHER__", None)  # macOS: would make every interpreter take itself for ours
+    try:
+        how = how_to_start(app)
+    except Refused as refusal:
+        return Trial(fault=str(refusal))
+    identity = how.identity
+    code_fd = -1 if identity is None else code_descriptor()
     # Files, not pipes: something that the import left running would keep a pipe open.
     with TemporaryFile() as out, TemporaryFile() as err:
         try:
             child = subprocess.Popen(
-                check_command(app.python),
+                check_command(app.python, code_fd),
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
                 cwd=app.root,
-                env=env,
+                env=how.env,
                 start_new_session=True,  # to end what the import may have started, too
+                pass_fds=() if code_fd < 0 else (code_fd,),
+                user=None if identity is None else identity.uid,
+                group=None if identity is None else identity.gid,
+                extra_groups=None if identity is None else identity.groups,
+                umask=-1 if how.umask is None else how.umask,
             )
         except OSError as error:
             return Trial(fault=f"{app.python} can't be started: {error.strerror}")
+        finally:
+            if code_fd >= 0:
+                os.close(code_fd)
+        spec["limits"] = set_limits(child.pid, app.isolation.limits).by_itself
         try:
             # Version 2 of marshal: the interpreter may be older than ours.
             child.communicate(marshal.dumps((spec,), 2), timeout=app.startup_timeout_s)
@@ -142,9 +176,25 @@ def _notes(config: Config) -> list[str]:
         for app in config.apps
         if app.name not in used
     ]
-    if os.geteuid() == 0 and config.apps:
-        notes.append("you are root: applications started by root run as root, and are not isolated from the server")
-    return [printable(note) for note in notes]
+    return [printable(note) for note in [*notes, *_not_isolated(config)]]
+
+
+def _not_isolated(config: Config) -> list[str]:
+    """Applications that run as the server itself does: a matter for who has users at all, and for root."""
+    if not any(app.isolation.user for app in config.apps):
+        if os.geteuid() == 0 and config.apps:
+            return ["you are root: applications started by root run as root, and are not isolated from the server"]
+        return []
+    servers = {os.geteuid(): "the master"}
+    if os.geteuid() == 0 and config.server.user:
+        servers[identity_of(config.server.user).uid] = "the fronts"
+    notes = []
+    for app in config.apps:
+        identity = become(app.isolation)
+        who = servers.get(os.geteuid() if identity is None else identity.uid)
+        if who is not None:
+            notes.append(f"the app {app.name} runs as the same user as {who} and is not isolated from the server")
+    return notes
 
 
 def _summary(files: Sequence[str], config: Config, trials: dict[App, Trial]) -> str:

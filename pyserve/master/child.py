@@ -12,8 +12,9 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from pyserve.config.accounts import ENTER, READ, Identity, barrier
 from pyserve.config.model import Recycling
 from pyserve.master.loop import Line, Timer
 from pyserve.master.policy import Restarts
@@ -94,14 +95,6 @@ class Worker:
         """It was told to write its stacks: when they are read."""
 
 
-class Identity(NamedTuple):
-    """Whom a process runs as; None where it stays who the master is."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-
-
 def start(
     command: Sequence[str],
     pass_fd: int,
@@ -110,8 +103,10 @@ def start(
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
     identity: Identity | None = None,
+    umask: int | None = None,
+    more_fds: Sequence[int] = (),
 ) -> int:
-    """Exec a command in its own process group with one inherited descriptor; return its pid. Raises ``OSError``.
+    """Exec a command in its own process group with its inherited descriptors; return its pid. Raises ``OSError``.
 
     Its own group, because Ctrl-C in a terminal goes to the whole foreground group and is the master's to handle.
     """
@@ -122,11 +117,12 @@ def start(
         stderr=output_fd,
         cwd=cwd,
         env=env,
-        pass_fds=(pass_fd,),
+        pass_fds=(pass_fd, *more_fds),
         process_group=0,
         user=None if identity is None else identity.uid,
         group=None if identity is None else identity.gid,
         extra_groups=None if identity is None else identity.groups,
+        umask=-1 if umask is None else umask,
     )
     # The loop waits for every child itself; Popen is not to warn, nor to wait for this one behind our back.
     process.returncode = 0
@@ -153,6 +149,21 @@ def module_command(module: str, fd: int) -> tuple[list[str], str | None]:
     ):
         options, cwd = [], folder
     return [sys.executable, *options, "-m", module, str(fd)], cwd
+
+
+def out_of_reach(identity: Identity) -> str:
+    """Return what keeps a user from running a front: the first folder that can't be entered; "" = nothing."""
+    from importlib.util import find_spec
+
+    places = {sys.executable: ENTER, os.__file__: READ, os.path.dirname(os.path.dirname(__file__)): READ | ENTER}
+    for name in ("uvloop", "httptools"):
+        spec = find_spec(name)
+        if spec is not None and spec.origin:
+            places[spec.origin] = READ
+    for path, mode in places.items():
+        if reason := barrier(os.path.abspath(path), identity, mode):
+            return f"fronts can't drop to it: {reason}; install pyserve where that user can read it, as in /opt"
+    return ""
 
 
 def exit_words(status: int | None) -> str:

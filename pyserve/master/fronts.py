@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from pyserve.errors import CannotStart
 from pyserve.master import child, kernel
 from pyserve.master.child import Front
 from pyserve.master.loop import Line, Loop
@@ -53,6 +54,9 @@ class Fronts:
         self._identity = kernel.identity_of(user) if user and kernel.is_root() else None
 
     def start(self) -> None:
+        """Start all. Raises ``CannotStart`` if their user can't reach what they are made of."""
+        if self._identity is not None and (reason := child.out_of_reach(self._identity)):
+            raise CannotStart(reason)
         for front in self._fronts:
             self._start(front)
 

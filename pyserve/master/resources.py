@@ -12,6 +12,7 @@ import time
 
 from pyserve.config.model import App, Config
 from pyserve.master import logs
+from pyserve.master.isolation import Isolator
 from pyserve.net.channels import map_shared, shared_memory
 from pyserve.net.listen import bind_all, close_all
 from pyserve.observe.error_log import ErrorLog
@@ -51,6 +52,7 @@ class Resources:
             self._board_memory = map_shared(self._board_fd, size)
             self._board_view = memoryview(self._board_memory)
             self.board = Board(self._board_view, fronts, self.slots, apps)
+            self.isolator = Isolator(config.apps, self.log)
         except BaseException:
             close_all(self.listeners)
             self._close_descriptors()
@@ -95,6 +97,7 @@ class Resources:
         self.close_listeners()
         self._board_view.release()
         self._board_memory.close()
+        self.isolator.close()
         self.log.reopen(-1)
         self._close_descriptors()
 

@@ -6,14 +6,15 @@ to be waited for. Knows nothing of workers but to pass on what is said of them.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+import errno
+from collections.abc import Sequence
 from typing import Protocol
 
 from pyserve.config.model import App
 from pyserve.config.warmup import warmup_at
 from pyserve.master import child
 from pyserve.master.child import Template
+from pyserve.master.isolation import Refused, how_to_start, make_temporary_folder
 from pyserve.master.loop import Line, Loop, Timer
 from pyserve.master.policy import Restarts
 from pyserve.master.resources import Resources
@@ -21,8 +22,16 @@ from pyserve.net.channels import MessageChannel
 from pyserve.wire import messages
 from pyserve.wire.frames import WireError
 
-TemplateCommand = Callable[[str, str, int], list[str]]
-"""Interpreter, name of the app, descriptor of the channel -> command."""
+
+class TemplateCommand(Protocol):
+    """Interpreter, name of the app, descriptor of the channel -> command.
+
+    ``code_fd``: a descriptor of the worker's code, where the app's user may not reach it by its path.
+    """
+
+    def __call__(self, python: str, title: str, fd: int, /, *, code_fd: int = -1) -> list[str]: ...
+
+
 CLOSED_BUT_ALIVE_S = 2.0
 MAX_TEXT_BYTES = 64 * 1024
 
@@ -51,7 +60,8 @@ class TemplateKeeper:
         self._start_timer: Timer | None = None
         self._retired: dict[int, Template] = {}
         self._is_closing = False
-        self._last_text = ""
+        self._is_hopeless = False
+        self._last_text = self._last_reason = ""
         self.current: Template | None = None
         self.starts = 0
 
@@ -79,21 +89,17 @@ class TemplateKeeper:
     def start(self) -> None:
         """Exec a template; a failure is told, and tried again later."""
         self._start_timer = None
-        if self._is_closing or self.current is not None:
+        if self._is_closing or self._is_hopeless or self.current is not None:
             return
         app = self._app
-        env = {**os.environ, **dict(app.env)}
-        env.pop("__PYVENV_LAUNCHER__", None)  # macOS: would make every interpreter take itself for ours
-        channel, theirs = MessageChannel.pair()
-        with theirs:
-            command = self._command(app.python, app.name, theirs.fileno())
-            try:
-                pid = child.start(command, theirs.fileno(), self._resources.error_fd, cwd=app.root, env=env)
-            except (OSError, ValueError) as error:
-                channel.close()
-                self._failed(self._missing(error))
-                return
+        try:
+            channel, pid = self._exec()
+        except Refused as refusal:
+            self._failed(str(refusal), is_final=refusal.is_final)
+            return
         self.starts += 1
+        # Before it gets its SPEC. LIMIT: what a virtual environment's own .pth files start by then is not confined.
+        limits = self._resources.isolator.confine(pid, app)
         template: Template = Template(
             pid,
             Line(
@@ -107,7 +113,37 @@ class TemplateKeeper:
         )
         self.current = template
         template.boot_timer = self._loop.after(app.startup_timeout_s, lambda: self._too_slow(template))
-        template.line.send(messages.pack_values(messages.SPEC, (self._spec(),)))
+        template.line.send(messages.pack_values(messages.SPEC, (self._spec() | {"limits": limits},)))
+
+    def _exec(self) -> tuple[MessageChannel, int]:
+        """Return the channel and pid of a new process. Raises ``Refused``."""
+        app = self._app
+        how = how_to_start(app)
+        make_temporary_folder(app.isolation.tmp, how.identity)
+        channel, theirs = MessageChannel.pair()
+        with theirs:
+            fd = theirs.fileno()
+            if how.identity is None:
+                command, more_fds = self._command(app.python, app.name, fd), []
+            else:
+                # That user may not be able to enter the folder that our code is in.
+                more_fds = [self._resources.isolator.code_fd()]
+                command = self._command(app.python, app.name, fd, code_fd=more_fds[0])
+            try:
+                pid = child.start(
+                    command,
+                    fd,
+                    self._resources.error_fd,
+                    cwd=app.root,
+                    env=how.env,
+                    identity=how.identity,
+                    umask=how.umask,
+                    more_fds=more_fds,
+                )
+            except (OSError, ValueError) as error:
+                channel.close()
+                raise Refused(self._missing(error)) from None
+        return channel, pid
 
     def _spec(self) -> dict[str, object]:
         config = self._resources.config
@@ -120,6 +156,11 @@ class TemplateKeeper:
         known = [p.message for p in self._resources.config.surroundings if p.key.startswith(prefix)]
         if known:
             return known[0]
+        isolation = self._app.isolation
+        # EACCES would be a file's mode; EPERM comes from what changes users and groups.
+        if getattr(error, "errno", 0) == errno.EPERM and (isolation.user or isolation.group):
+            name = f"the user {isolation.user!r}" if isolation.user else f"the group {isolation.group!r}"
+            return f"this process is not allowed to become {name}: root without the capabilities of root"
         filename = getattr(error, "filename", None) or self._app.python
         return f"{filename}: {getattr(error, 'strerror', None) or error}"
 
@@ -131,6 +172,7 @@ class TemplateKeeper:
             self._events.template_exited(*messages.exited(payload))
         elif kind == messages.TEMPLATE_READY:
             template.is_ready = True
+            self._last_reason = ""
             self._stop_timer(template)
             self._events.template_ready()
         elif kind == messages.PRELOAD_DROPPED:
@@ -201,9 +243,14 @@ class TemplateKeeper:
             self._failed(template.failure or f"{self._app.python} did not start: {words}; the error log may say more")
         return True
 
-    def _failed(self, reason: str) -> None:
-        self._resources.log.error(f"app {self._app.name}: {reason}")
-        self._again(0.0)
+    def _failed(self, reason: str, *, is_final: bool = False) -> None:
+        """``is_final``: to try again would be no use."""
+        if reason != self._last_reason:
+            self._resources.log.error(f"app {self._app.name}: {'not started: ' if is_final else ''}{reason}")
+        self._last_reason = reason
+        self._is_hopeless = is_final
+        if not is_final:
+            self._again(0.0)
         self._events.template_failed(reason)
 
     def _again(self, lived_s: float) -> None:

@@ -194,6 +194,26 @@ def shared_memory(size: int) -> int:
     return fd
 
 
+def read_only(data: bytes) -> int:
+    """Return a descriptor of a file without a name that nobody can write to, whoever gets it. The caller closes it."""
+    if sys.platform == "linux":
+        import fcntl
+
+        # Seals, because whoever has the descriptor could open the same memory anew for writing.
+        fd = os.memfd_create("pyserve", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with open(os.dup(fd), "wb") as file:
+            file.write(data)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+        return fd
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(prefix="pyserve-") as file:  # mode 0600: others can't open it anew
+        file.write(data)
+        file.flush()
+        return os.open(file.name, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def map_shared(fd: int, size: int) -> mmap.mmap:
     """Map shared memory for reading and writing; the descriptor may be closed afterwards."""
     return mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)

@@ -11,11 +11,13 @@ import os
 import sys
 
 from ..wire.frames import INTERFACE_NAMES
+from .bounds import apply
 from .loader import LoadError, load
 
 
 def main(arguments: list[str]) -> None:
     (spec,) = marshal.loads(sys.stdin.buffer.read())
+    apply(spec.get("limits", {}))
     code = 0
     try:
         interface = load(spec)[1]

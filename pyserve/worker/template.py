@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 from ..wire import messages
+from . import bounds, carried
 from .boot import template_command
 from .loader import LoadError
 from .main import EXIT_BOOT_FAILED, Loaded, Worker
@@ -35,6 +36,8 @@ def main(arguments: list[str]) -> None:
     """``name, fd of the master's channel, fd of a pipe with the SPEC or -1``. Exits the process."""
     name, fd, resume_fd = arguments[0], int(arguments[1]), int(arguments[2])
     set_title(f"pyserve: template {name}")
+    # A limit of CPU time is meant for each worker; the kernel counts it for each process, so for this one too.
+    signal.signal(signal.SIGXCPU, signal.SIG_IGN)
     os.set_inheritable(fd, False)
     master = socket.socket(fileno=fd)
     master.setblocking(True)
@@ -46,6 +49,7 @@ def main(arguments: list[str]) -> None:
         spec = _read_spec(master)
         if spec is None:
             return
+        bounds.apply(spec.get("limits", {}))
         if spec["preload"]:
             try:
                 loaded, reason = preload(spec, _has_children)
@@ -100,13 +104,14 @@ def _start_afresh(name: str, fd: int, spec: dict[str, Any]) -> None:
     read_fd, write_fd = os.pipe()
     os.write(write_fd, marshal.dumps(spec, 2))
     os.close(write_fd)
-    for kept in (fd, read_fd):
+    code_fd = carried.again()
+    below = 3
+    for kept in sorted({fd, read_fd, code_fd} - {-1}):
         os.set_inheritable(kept, True)
-    low, high = sorted((fd, read_fd))
-    os.closerange(3, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
-    os.execv(sys.executable, template_command(sys.executable, name, fd, read_fd))
+        os.closerange(below, kept)
+        below = kept + 1
+    os.closerange(below, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+    os.execv(sys.executable, template_command(sys.executable, name, fd, read_fd, code_fd))
 
 
 class Template:
@@ -208,6 +213,7 @@ class Template:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         # SIGINT keeps its handler that does nothing: Ctrl-C is for the master, and a program that the
         # application starts gets the default again, which an ignored signal would not.
         self._master.close()

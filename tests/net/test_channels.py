@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pyserve.net.channels import MessageChannel, map_shared, shared_memory
+from pyserve.net.channels import MessageChannel, map_shared, read_only, shared_memory
 from pyserve.wire import messages
 from pyserve.wire.frames import WireError
 
@@ -198,3 +198,22 @@ def test_shared_memory_is_seen_by_whoever_maps_its_descriptor() -> None:
     assert two[:4] == b"seen"
     one.close()
     two.close()
+
+
+def test_what_is_read_only_can_not_be_changed_by_whoever_has_it() -> None:
+    fd = read_only(b"code" * 100_000)
+    assert os.pread(fd, 500_000, 0) == b"code" * 100_000
+    with pytest.raises(OSError, match=r"not permitted|Bad file descriptor"):
+        os.pwrite(fd, b"x", 0)
+    if os.path.exists(f"/proc/self/fd/{fd}"):
+        try:
+            anew = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+        except OSError:
+            pass
+        else:
+            with pytest.raises(PermissionError):
+                os.pwrite(anew, b"x", 0)
+            with pytest.raises(PermissionError):
+                os.ftruncate(anew, 0)
+            os.close(anew)
+    os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
+import resource
 import select
 import signal
 import socket
@@ -398,3 +399,20 @@ def test_an_application_may_have_modules_that_are_named_like_ours(tmp_path: Path
         master.channel.expect(messages.TEMPLATE_READY)
         worker, _ = master.ready_worker()
         assert worker.front.ask().body == b"main wsgi websocket frames worker wire pyserve"
+
+
+@pytest.mark.needs("linux")
+def test_limits_are_set_by_the_template_and_cpu_time_ends_only_workers() -> None:
+    limits = {"RLIMIT_NOFILE": 200, "RLIMIT_CPU": 1000, "RLIMIT_NONE": 1}
+    with template(spec(limits=limits)) as master:
+        master.channel.expect(messages.TEMPLATE_READY)
+        _, pid = master.ready_worker()
+        ignores = {}
+        for process in (master.process.pid, pid):
+            assert resource.prlimit(process, resource.RLIMIT_NOFILE) == (200, 200)
+            assert resource.prlimit(process, resource.RLIMIT_CPU)[0] == 1000
+            status = Path(f"/proc/{process}/status").read_text()
+            ignored = int(status.split("SigIgn:\t")[1].split()[0], 16)
+            ignores[process] = bool(ignored & 1 << signal.SIGXCPU - 1)
+        assert ignores == {master.process.pid: True, pid: False}
+        assert "the limit RLIMIT_NONE = 1 is not in force" in master.printed()
