@@ -36,7 +36,7 @@ def run(files: Sequence[str], target: str | None, listen: Sequence[str], workers
 def _serve(config: Config) -> int:
     from pyserve.master.main import run as run_master
 
-    return run_master(config)
+    return run_master(config, process_ends=True)
 
 
 def _of_target(target: str, listen: Sequence[str], workers: int | None) -> Config:

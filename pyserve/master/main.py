@@ -38,9 +38,15 @@ def run(
     config: Config,
     template_command: TemplateCommand | None = None,
     front_command: FrontCommand = child.front_command,
+    *,
+    process_ends: bool = False,
 ) -> int:
-    """Serve until asked to stop; return the exit code. Raises ``CannotStart`` if it can't begin."""
-    return Master(config, template_command or _default_template_command(), front_command).run()
+    """Serve until asked to stop; return the exit code. Raises ``CannotStart`` if it can't begin.
+
+    ``process_ends``: with this call; no signal that comes late is to change the exit code.
+    """
+    master = Master(config, template_command or _default_template_command(), front_command)
+    return master.run(process_ends=process_ends)
 
 
 def _default_template_command() -> TemplateCommand:
@@ -87,7 +93,7 @@ class Master:
             raise
         self._loop.watch(self._signals.fileno(), self._on_signals)
 
-    def run(self) -> int:
+    def run(self, *, process_ends: bool = False) -> int:
         log, user = self._resources.log, self._config.server.user
         if kernel.is_root() and not user and self._embedder is None:
             log.warning("running as root: set [server] user, so that fronts drop to it")
@@ -110,7 +116,7 @@ class Master:
                 self._loop.turn()
             self._say("stopped")
         finally:
-            self._signals.close()
+            self._signals.close(process_ends=process_ends)
             self._close()
         if self._hopeless:
             raise CannotStart(self._hopeless)
@@ -178,7 +184,8 @@ class Master:
                 self._reap()
             elif number in _STOP_SIGNALS:
                 if self._is_stopping:
-                    self._resources.log.warning("asked again: stopping now")
+                    if not self._is_killing:
+                        self._resources.log.warning("asked again: stopping now")
                     self._stop_now()
                 else:
                     self._stop(signal.Signals(number).name)
@@ -326,7 +333,7 @@ def _embedded(fd: int) -> int:
     except CannotStart as error:
         channel.send(messages.pack_bytes(messages.START_FAILED, str(error).encode()))
         return 70
-    return master.run()
+    return master.run(process_ends=True)
 
 
 if __name__ == "__main__":

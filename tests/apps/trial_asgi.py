@@ -5,7 +5,9 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sys
+import time
 from urllib.parse import parse_qs
 
 import pattern
@@ -195,6 +197,22 @@ async def keep(scope, receive, send, query):
 KEPT = []
 
 
+async def hang(scope, receive, send, query):
+    """Never come back, in the way that ``how`` names; all but "await" hold the loop."""
+    if query["how"] == "await":
+        await asyncio.get_running_loop().create_future()
+    hang_for_good(query["how"])
+
+
+def hang_for_good(how):
+    if how == "sleep":
+        time.sleep(600)
+    elif how == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    while how == "spin":
+        pass
+
+
 def read_fifo(path):
     with open(path, "rb", buffering=0) as fifo:
         fifo.read(1)
@@ -209,6 +227,6 @@ HANDLERS = {
     function.__name__: function
     for function in (
         *(hello, pid, python, show_scope, show_lifespan, echo, stream, sha256, form, upload, generate, pieces),
-        *(no_content, cookies, fail, fail_later, short, die, wait, until_gone, slow, keep),
+        *(no_content, cookies, fail, fail_later, short, die, wait, until_gone, slow, keep, hang),
     )
 }

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from urllib.parse import parse_qs
 
@@ -133,6 +135,33 @@ def keep(environ, start_response, query):
     return answer(start_response, str(os.getpid()))
 
 
+def hang(environ, start_response, query):
+    """Never come back, in the way that ``how`` names."""
+    hang_for_good(query["how"])
+
+
+def hang_for_good(how):
+    if how == "sleep":
+        time.sleep(600)
+    elif how == "lock":
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+    elif how == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    while how == "spin":
+        pass
+
+
+def orphan(environ, start_response, query):
+    """Leave behind a process that is nobody's and ends with ``code``."""
+    child = os.fork()
+    if child == 0:
+        os._exit(int(query["code"]) if os.fork() == 0 else 0)
+    os.waitpid(child, 0)
+    return answer(start_response, "orphaned")
+
+
 KEPT = []
 
 
@@ -145,6 +174,6 @@ HANDLERS = {
     function.__name__: function
     for function in (
         *(hello, pid, python, show_environ, echo, sha256, form, upload, generate, pieces, no_content, cookies),
-        *(fail, fail_later, short, die, wait, slow, keep),
+        *(fail, fail_later, short, die, wait, slow, keep, hang, orphan),
     )
 }
