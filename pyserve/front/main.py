@@ -311,6 +311,12 @@ class Front:
             return
         if self._deadline is None:
             self._context.error_log.error("the master is gone: finishing what runs, then exiting")
+            # No worker is started any more, so what waits for one that ends has to be told.
+            for _, link in list(self._links.values()):
+                link.master_gone()
+            for pool in self._pools:
+                if not pool.workers:
+                    pool.set_reason("the master is gone")
             self.drain(self._config.server.graceful_timeout_s)
 
     def drain(self, grace_s: float) -> None:

@@ -248,6 +248,7 @@ class WorkerLink:
         self.scoreboard = Scoreboard(memoryview(self._page))
         self._worker: Worker | None = None
         self._death = ""
+        self._is_orphan = False
         self._data = _Channel(loop, self._on_frames, self._on_data_end)
         self._control = _Control(loop, self._on_frames, self._on_descriptor, self._on_control_end)
         self.send_data = self._data.send
@@ -269,10 +270,18 @@ class WorkerLink:
             # A grandchild that inherited the channel would keep EOF away (D15).
             self._loop.call_later(0.1, self._bury)
 
+    def master_gone(self) -> None:
+        """Nobody will tell of the worker's death any more: the end of its channel has to do."""
+        self._is_orphan = True
+        if self._data.is_ended:
+            self.died("ended after the master")
+
     def _bury(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
             self._pool.remove(worker.number, self._death)
+            if self._is_orphan and not self._pool.workers:
+                self._pool.set_reason("the master is gone")
             self.scoreboard.page.release()
             self._page.close()
 
@@ -302,6 +311,8 @@ class WorkerLink:
         worker.is_open = False
         if self._death:
             self._bury()
+        elif self._is_orphan:
+            self.died("ended after the master")
 
     def _on_control_end(self, why: str) -> None:
         if self._worker is not None:

@@ -28,6 +28,27 @@ def test_kill_9_of_the_master(start_site: StartSite, fronts: int) -> None:
     wait_until(lambda: not site.survivors(), "every process has ended")
 
 
+def test_what_waits_for_a_worker_that_will_never_be_started_is_told_so(start_site: StartSite) -> None:
+    site = start_site(trial.one("wsgi"), server='graceful_timeout = "60s"')
+    site.expect_error("master")
+    site.tolerate_error("503")
+    gate = Gate(site.folder)
+    with site.connect() as held, site.connect() as waiting:
+        held.send(request(gate.path, "a"))
+        gate.wait_began()
+        waiting.send(request("/hello", "a"))
+        wait_until(lambda: site.status()["apps"]["wsgi"]["queue"] == 1, "a request waits")
+        site.kill(site.child.pid)
+        site.child.wait(10)
+        site.wait_line("the master is gone")
+        gate.open()
+        assert held.read_response().status == 200
+        answer = waiting.read_response()
+        # The worker may still have taken it, or has ended without it: but nobody is left hanging.
+        assert answer.status in (200, 503)
+    wait_until(lambda: not site.survivors(), "every process has ended")
+
+
 def test_a_request_that_never_ends_is_ended_after_the_grace_time(start_site: StartSite) -> None:
     site = start_site(trial.one("wsgi"), server='graceful_timeout = "1s"')
     site.expect_error("master")
