@@ -42,6 +42,20 @@ def test_kill_9_under_load_costs_only_what_had_begun(start_site: StartSite, kind
     assert load.ledger.statuses().get(502, 0) <= 3 * 4
 
 
+def test_all_workers_may_die_at_once_and_again(start_site: StartSite) -> None:
+    """Requests wait for the new ones; none is refused, whatever happened before."""
+    site = start_site(trial.one("wsgi", workers=2))
+    site.expect_error("worker")
+    killed: list[int] = []
+    for _ in range(3):
+        pids = wait_workers(site, "wsgi", 2, killed)
+        for pid in pids:
+            site.kill(pid)
+        killed += pids
+        assert site.get("/hello").status == 200
+    wait_workers(site, "wsgi", 2, killed)
+
+
 def test_a_waiting_request_survives_the_death_of_the_only_worker(start_site: StartSite) -> None:
     site = start_site(trial.one("wsgi"))
     site.expect_error("worker")

@@ -29,6 +29,16 @@ CHECKS = (
     "churn",
     "descriptors",
     "app_raises",
+    "killed_workers",
+    "killed_pools",
+    "killed_master",
+    "memory",
+    "leak",
+    "hangs",
+    "crash_loop",
+    "overload",
+    "neighbours",
+    "signals",
     "disconnects",
     "storm",
     "uploads",
@@ -38,8 +48,8 @@ LARGE_TEMPORARY = "/var/tmp"
 
 EPILOG = """\
 examples:
-  python -m tests.reliability                      every check at full size, about eight minutes
-  python -m tests.reliability --quick              a tenth of the clients, shorter time-outs: about two minutes
+  python -m tests.reliability                      every check at full size, about twenty-five minutes
+  python -m tests.reliability --quick              a tenth of the clients, shorter time-outs: about six minutes
   python -m tests.reliability slow_heads storm     these two
   python -m tests.reliability idle --seconds 60    held for longer
   python -m tests.reliability --json figures.json  for comparing runs

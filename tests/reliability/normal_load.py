@@ -22,7 +22,7 @@ from tests.reliability import ledger
 from tests.reliability.sites import FILES, file_content
 
 TIMEOUT_S = 10.0
-MOST_S = 180.0
+MOST_S = 400.0
 KEPT = 30
 """Connections that are kept alive and take turns."""
 KINDS = ("file", "wsgi", "asgi", "file", "wsgi post", "asgi post")

@@ -15,13 +15,13 @@ TEXT = """
 [app.wsgi]
 entry = "normal_wsgi:application"
 root = "{apps}"
-workers = 2
+workers = {wsgi_workers}
 {wsgi}
 
 [app.asgi]
 entry = "normal_asgi:application"
 root = "{apps}"
-workers = 1
+workers = {asgi_workers}
 {asgi}
 
 [site.f]
@@ -53,7 +53,7 @@ QUEUE = """
 entry = "normal_wsgi:application"
 root = "{apps}"
 workers = 1
-queue = {{ size = 5000, timeout = "60s" }}
+queue = { size = 5000, timeout = "60s" }
 
 [site.q]
 hosts = ["q"]
@@ -66,8 +66,13 @@ def file_content(index: int) -> bytes:
     return (hashlib.sha256(str(index).encode()).hexdigest().encode() * 64)[: 1024 * (1 + index % 4)]
 
 
-def make(folder: Path, *, wsgi: str = "", asgi: str = "", more: str = "") -> str:
-    """Write the applications and files into a folder and return the tables of the site's file."""
+def make(
+    folder: Path, *, wsgi: str = "", asgi: str = "", more: str = "", wsgi_workers: int = 2, asgi_workers: int = 1
+) -> str:
+    """Write the applications and files into a folder and return the tables of the site's file.
+
+    ``wsgi``, ``asgi``: further lines of these applications; ``more``: further tables, with ``{apps}`` for the folder.
+    """
     apps, public = folder / "apps", folder / "public"
     apps.mkdir()
     public.mkdir()
@@ -76,4 +81,11 @@ def make(folder: Path, *, wsgi: str = "", asgi: str = "", more: str = "") -> str
     for index in range(FILES):
         (public / f"{index}.bin").write_bytes(file_content(index))
     (public / "large.bin").write_bytes((b"0123456789abcdef" * (LARGE // 16 + 1))[:LARGE])
-    return TEXT.format(apps=apps, wsgi=wsgi, asgi=asgi, more=more.format(apps=apps))
+    return TEXT.format(
+        apps=apps,
+        wsgi=wsgi,
+        asgi=asgi,
+        more=more.replace("{apps}", str(apps)),
+        wsgi_workers=wsgi_workers,
+        asgi_workers=asgi_workers,
+    )

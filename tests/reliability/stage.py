@@ -42,6 +42,10 @@ class NormalLoad:
             raise RuntimeError("the load generator did not start")
 
     def end(self) -> ledger.Summary:
+        return ledger.summarise(self.entries())
+
+    def entries(self) -> list[ledger.Entry]:
+        """End it and return its ledger."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()
@@ -49,7 +53,7 @@ class NormalLoad:
         self._process.stdout.close()
         if code:
             raise RuntimeError(f"the load generator ended with {code}")
-        return ledger.summarise(ledger.read(self._output))
+        return ledger.read(self._output)
 
     def kill(self) -> None:
         if self._process.poll() is None:
@@ -58,7 +62,10 @@ class NormalLoad:
 
 
 class Stage:
-    """``with Stage(settings, "name") as stage``: a ready server, warmed up. ``under``: a command to start it with."""
+    """``with Stage(settings, "name") as stage``: a ready server, warmed up.
+
+    ``under``: a command to start it with; ``modules``: further applications by name, and their source.
+    """
 
     def __init__(
         self,
@@ -70,13 +77,21 @@ class Stage:
         asgi: str = "",
         more: str = "",
         under: list[str] | None = None,
+        wsgi_workers: int = 2,
+        asgi_workers: int = 1,
+        server: str = "",
+        modules: dict[str, str] | None = None,
     ) -> None:
         self.settings = settings
         self.name = name
         self.folder = settings.folder / name
         self.folder.mkdir()
-        text = sites.make(self.folder, wsgi=wsgi, asgi=asgi, more=more)
-        self.site = Site(self.folder, text, limits=limits, under=under)
+        self.text = sites.make(
+            self.folder, wsgi=wsgi, asgi=asgi, more=more, wsgi_workers=wsgi_workers, asgi_workers=asgi_workers
+        )
+        for module, source in (modules or {}).items():
+            (self.folder / "apps" / f"{module}.py").write_text(source)
+        self.site = Site(self.folder, self.text, limits=limits, under=under, server=server)
         self._loads: list[NormalLoad] = []
 
     def __enter__(self) -> Stage:
