@@ -51,11 +51,15 @@ examples:
   pyserve run shop.wsgi:application            one application, on http://127.0.0.1:8000
   pyserve run shop.main:app --listen :8080 --workers 4
   pyserve run ./public                         one folder of files
+  pyserve run shop:app --reload                while you write it; also: pyserve -c site.toml --reload
 
 What happens next: the file is checked (problems end it here, exit 78), the addresses are bound, the applications are
 imported by their own interpreters. "ready" is said once, when all accept and answer. An application that can't be
 imported does not stop the others: its site answers 503, and the log has the traceback.
 Ctrl-C or SIGTERM: running requests end, then it stops with exit 0. Twice: it stops now.
+
+With --reload, a change below the root of an application starts its new code, and the old one answers until that has
+come up. Code that does not start is said in red, with its traceback, and changes nothing.
 """
 _CHECK_HELP = """\
 example:
@@ -152,6 +156,14 @@ def _run() -> _Parser:
         metavar="N",
         type=int,
         help="for module:attribute: processes (default: one per core, at most 4)",
+    )
+    parser.add_argument("--reload", action="store_true", help="for development: new code runs when its files change")
+    parser.add_argument(
+        "--reload-include",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="files to watch besides *.py, *.html and .env (may be given several times)",
     )
     return parser
 
@@ -256,6 +268,8 @@ def _unknown_command(word: str) -> str:
 
 def _check_run(options: argparse.Namespace) -> None:
     target = options.target
+    if options.reload_include and not options.reload:
+        raise UsageError("--reload-include goes with --reload")
     if target is None:
         if options.listen or options.workers is not None:
             raise UsageError(

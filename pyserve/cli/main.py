@@ -5,6 +5,7 @@ I/O: stdout and stderr. Each command is imported when it is asked for: ``run`` l
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def _command(arguments: Sequence[str]) -> int:
     if options.command == "run":
         from pyserve.cli.run import run
 
-        return run(options.files, options.target, options.listen, options.workers)
+        return run(options.files, options.target, options.listen, options.workers, _reload_patterns(options))
     if options.command == "check":
         from pyserve.cli.check import check
 
@@ -80,6 +81,14 @@ def _command(arguments: Sequence[str]) -> int:
         print(HELP, end="")
     sys.stdout.flush()
     return exit_codes.STOPPED
+
+
+def _reload_patterns(options: argparse.Namespace) -> list[str] | None:
+    if not options.reload:
+        return None
+    from pyserve.cli.sources import DEFAULT_PATTERNS
+
+    return [*DEFAULT_PATTERNS, *options.reload_include]
 
 
 def _say(error: Exception) -> None:

@@ -14,8 +14,17 @@ from pyserve.config.load import from_tree, load, tree_for
 from pyserve.config.model import Config
 
 
-def run(files: Sequence[str], target: str | None, listen: Sequence[str], workers: int | None) -> int:
-    """Serve until stopped. Raises ``UsageError``, ``ConfigError`` or ``CannotStart``."""
+def run(
+    files: Sequence[str],
+    target: str | None,
+    listen: Sequence[str],
+    workers: int | None,
+    reload_patterns: Sequence[str] | None = None,
+) -> int:
+    """Serve until stopped. ``reload_patterns``: files whose change means new code; None = no reload.
+
+    Raises ``UsageError``, ``ConfigError`` or ``CannotStart``.
+    """
     if target is not None:
         config = _of_target(target, listen, workers)
     elif files or os.path.exists(DEFAULT_FILE):
@@ -30,7 +39,17 @@ def run(files: Sequence[str], target: str | None, listen: Sequence[str], workers
         )
     for problem in config.surroundings:
         print(f"{problem} (starting without it)", file=sys.stderr)
-    return _serve(config)
+    if reload_patterns is None:
+        return _serve(config)
+    if not config.apps:
+        raise UsageError("--reload goes with applications; changes of files are seen without it")
+    from pyserve.cli import watch
+
+    watch_fd = watch.start(config, reload_patterns)
+    try:
+        return _serve(config)
+    finally:
+        os.close(watch_fd)  # its end
 
 
 def _serve(config: Config) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from pyserve.errors import CannotStart
 from pyserve.master.loop import Loop, Timer
+from pyserve.master.renewal import Outcome
 from pyserve.net.listen import bind_unix, close_all
 from pyserve.observe.error_log import ErrorLog
 
@@ -23,6 +24,8 @@ NUMBERED = {"top": 1, "stack": 3, "cancel": 3}
 """Commands that are followed by so many numbers: a front, and the app and stream of one of its requests."""
 SCALE = "scale"
 """Followed by an application's name and a number."""
+OF_AN_APP = ("renew", "renew-now")
+"""Commands that the name of an application follows."""
 MAX_LINE_BYTES = 256
 DEADLINE_S = 5.0
 MAX_CLIENTS = 32
@@ -31,7 +34,14 @@ NOT_ALLOWED = b'{"error": "not allowed: only the server\'s own user and root may
 TOO_MANY = b'{"error": "too many connections"}\n'
 TOO_LONG = b'{"error": "the line is too long"}\n'
 TOO_SLOW = b'{"error": "no command came in time"}\n'
-UNKNOWN = b'{"error": "unknown command; known are status, stop, top, stack, cancel, scale"}\n'
+UNKNOWN = b'{"error": "unknown command; known are status, stop, top, stack, cancel, scale, renew, renew-now"}\n'
+NO_SUCH_APP = b'{"error": "there is no app of that name"}\n'
+RENEWED: dict[Outcome, bytes] = {
+    "renewed": b'{"renewed": true}\n',
+    "kept": b'{"renewed": false, "serves": "the old code"}\n',
+    "nothing serves": b'{"renewed": false, "serves": "nothing"}\n',
+    "overtaken": b'{"renewed": false, "serves": "not known: another renewal has come, or the end"}\n',
+}
 
 
 class Admin:
@@ -83,6 +93,8 @@ def is_command(words: list[str]) -> bool:
     """Is this a command with what belongs behind it?"""
     if words[0] == SCALE:
         return len(words) == 3 and _is_number(words[2])
+    if words[0] in OF_AN_APP:
+        return len(words) > 1  # a name may have spaces
     return len(words) - 1 == NUMBERED.get(words[0], -1) and all(map(_is_number, words[1:]))
 
 

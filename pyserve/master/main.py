@@ -20,6 +20,7 @@ from pyserve.master.loop import Loop, Timer
 from pyserve.master.notify import notify
 from pyserve.master.pools import Pools
 from pyserve.master.questions import Questions
+from pyserve.master.renewal import Outcome
 from pyserve.master.resources import Resources
 from pyserve.master.signals import Signals
 from pyserve.master.templates import TemplateCommand
@@ -236,6 +237,14 @@ class Master:
             why = self._pools.scale(words[1], int(words[2]))
             line = json.dumps({"error": why} if why else {"app": words[1], "workers": int(words[2])})
             control.answer(connection, line.encode() + b"\n")
+            return
+        if words[0] in control.OF_AN_APP:
+
+            def tell(outcome: Outcome) -> None:
+                control.answer(connection, control.RENEWED[outcome])
+
+            if not self._pools.renew(command.partition(" ")[2], tell, at_once=words[0] == "renew-now"):
+                control.answer(connection, control.NO_SUCH_APP)
             return
         self._questions.ask(connection)
 

@@ -25,6 +25,7 @@ from pyserve.master.inquests import Inquests
 from pyserve.master.loop import Line, Loop, Timer
 from pyserve.master.policy import STABLE_WORKER_S, Restarts
 from pyserve.master.recycling import limits_of_one
+from pyserve.master.renewal import WHY, Outcome, Renewal
 from pyserve.master.reports import application_part
 from pyserve.master.resources import Resources
 from pyserve.master.templates import TemplateCommand, TemplateKeeper, last_line, text_of
@@ -79,6 +80,7 @@ class Pool:
         self._is_closing = False
         self._last_text = ""
         self._warmup_texts: set[str] = set()
+        self._renewal: Renewal | None = None
         self._keeper = TemplateKeeper(loop, resources, self.app, command, self)
 
     # Start and replacement
@@ -117,6 +119,60 @@ class Pool:
         if at_once and worker.state == "ready":
             self._drain(worker)
         self.balance()
+
+    def renew(self, tell: Callable[[Outcome], None], *, at_once: bool) -> None:
+        """Have the application imported again; the old workers serve until that has succeeded. See ``Renewal``."""
+        if self._renewal is not None:
+            self._renewal.tell("overtaken")
+            self._renewal = None
+        if self._is_closing or self.app.fault or not self.app.workers:
+            tell("overtaken" if self._is_closing else "nothing serves")
+            return
+        if not self.workers and not self.wanted:
+            self._keeper.rest()
+            tell("renewed")  # whoever comes next starts with it
+            return
+        self._renewal = Renewal(self._loop.now(), at_once, tell)
+        for worker in list(self.workers.values()):
+            if worker.state == "booting":
+                # Killed when the fronts have nothing there: it may be ready before this is over.
+                worker.is_stuck, worker.killed_for = True, WHY
+                self._drain(worker)
+            elif worker.state == "ready":
+                worker.leaving = worker.leaving or WHY
+        # What failed until now was other code. One worker is tried first.
+        self._restarts = Restarts(STABLE_WORKER_S)
+        self._boots_fail = True
+        self._last_text = ""
+        self._warmup_texts.clear()
+        if self._balance_timer is not None:
+            self._balance_timer.cancel()
+            self._balance_timer = None
+        self._keeper.renew()
+        self.balance()
+
+    def _end_renewal(self, reason: str) -> None:
+        """A worker has booted, or ("" is none) this is why none can."""
+        renewal, self._renewal = self._renewal, None
+        if renewal is None:
+            return
+        name, took_s = f"app {self.app.name}", self._loop.now() - renewal.begun_at
+        serving = [worker for worker in self.workers.values() if worker.state == "ready"]
+        old = [worker for worker in serving if worker.leaving == WHY]
+        if not reason:
+            self._resources.log.info(f"{name}: the new code runs, {took_s:.2f} s after it was asked for")
+            self.recycled["renewed"] += len(old)
+            for worker in old if renewal.at_once else ():
+                self._drain(worker)
+            self._keeper.settle({worker.template for worker in self.workers.values()})
+            renewal.tell("renewed")
+            return
+        for worker in old:
+            worker.leaving = ""
+        if serving:
+            self._resources.log.error(f"{name}: the new code does not start, the old code goes on serving: {reason}")
+            self._keeper.go_back({worker.template for worker in self.workers.values()})
+        renewal.tell("kept" if serving else "nothing serves")
 
     def kill_for(self, worker: Worker, kind: str, why: str) -> None:
         """Kill a worker that must not go on."""
@@ -226,6 +282,10 @@ class Pool:
         if worker is None or worker.pid or pid == 0:
             raise WireError(f"worker {number} with pid {pid} was not ordered")
         worker.pid = pid
+        if worker.state == "draining":
+            self._kill(worker)  # given up before any front has heard of it
+            close_ends(worker)
+            return
         for front in self._fronts.connected() & worker.front_ends.keys():
             self._introduce(worker, front, worker.front_ends[front])
         # A front that is not there now gets new ends when it is.
@@ -274,6 +334,7 @@ class Pool:
         self._last_text = ""
         _stop_timer(worker)
         self._set_reason("")
+        self._end_renewal("")
         self.balance()
         self._on_change()
 
@@ -318,7 +379,7 @@ class Pool:
         if worker.template is None:
             child.kill(worker.pid, number)
         else:
-            self._keeper.send(messages.SIGNAL, (worker.number, int(number)))
+            worker.template.line.send(messages.pack_values(messages.SIGNAL, (worker.number, int(number))))
 
     # What fronts say
 
@@ -424,6 +485,7 @@ class Pool:
                 self._gone(worker, None)
 
     def template_failed(self, reason: str) -> None:
+        self._end_renewal(reason)
         if not any(worker.state == "ready" for worker in self.workers.values()):
             self._set_reason(reason)
             self._on_change()
@@ -446,7 +508,7 @@ class Pool:
         if worker.killed_for:
             words = f"was killed: {worker.killed_for}"
         is_booting = worker.state == "booting"
-        is_expected = self._is_closing or is_booting or (worker.state == "draining" and not worker.killed_for)
+        is_expected = self._is_closing or is_booting or (worker.state == "draining" and worker.killed_for in ("", WHY))
         if not is_expected:
             served = self._resources.board.slot_total(worker.slot, SERVED)
             self.inquests.open(worker, words, served, self._fronts.connected())
@@ -455,7 +517,7 @@ class Pool:
         if self._is_closing:
             return
         name, now = f"app {self.app.name}: worker {worker.number} (pid {worker.pid})", self._loop.now()
-        self.restarts += worker.state != "draining" or worker.is_stuck
+        self.restarts += worker.state != "draining" or (worker.is_stuck and worker.killed_for != WHY)
         if is_booting:
             self._restarts.died(now, 0.0)
             self._boots_fail = True
@@ -478,6 +540,8 @@ class Pool:
         os.close(worker.scoreboard_fd)
         close_ends(worker)
         self._slots.append(worker.slot)
+        if self._renewal is None:
+            self._keeper.settle({worker.template for worker in self.workers.values()})
 
     def _set_reason(self, reason: str) -> None:
         if reason != self.reason:
@@ -489,6 +553,9 @@ class Pool:
     def close(self) -> None:
         """Have all workers finish and end."""
         self._is_closing = True
+        if self._renewal is not None:
+            self._renewal.tell("overtaken")
+            self._renewal = None
         if self._balance_timer is not None:
             self._balance_timer.cancel()
         for worker in self.workers.values():

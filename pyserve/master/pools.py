@@ -14,6 +14,7 @@ from pyserve.master.budget import Budget
 from pyserve.master.fronts import Fronts
 from pyserve.master.loop import Loop, Timer
 from pyserve.master.pool import Pool
+from pyserve.master.renewal import Outcome
 from pyserve.master.resources import Resources, slots_of
 from pyserve.master.templates import TemplateCommand
 from pyserve.master.upkeep import LOOK_S, Upkeep
@@ -62,6 +63,14 @@ class Pools:
                 return upkeep.scale(count)
         names = ", ".join(upkeep.pool.app.name for upkeep in self._upkeeps)
         return f"there is no app of that name; there are: {names or 'none'}"
+
+    def renew(self, name: str, tell: Callable[[Outcome], None], *, at_once: bool) -> bool:
+        """Have an app imported again; False = there is none of that name. ``tell``: called once, now or later."""
+        for pool in self._pools:
+            if pool.app.name == name:
+                pool.renew(tell, at_once=at_once)
+                return True
+        return False
 
     def step(self, count: int) -> None:
         """One worker more or fewer for each app."""

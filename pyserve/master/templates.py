@@ -1,7 +1,7 @@
 """One application's template: started, retired, replaced when it dies.
 
 I/O: through ``child`` and ``loop``. Invariant: at most one template of an app takes orders; others only still exist
-to be waited for. Knows nothing of workers but to pass on what is said of them.
+to be waited for, or as long as workers of theirs do. Knows nothing of workers but to pass on what is said of them.
 """
 
 from __future__ import annotations
@@ -62,16 +62,24 @@ class TemplateKeeper:
         self._is_closing = False
         self._is_hopeless = False
         self._last_text = self._last_reason = ""
+        self._next: Template | None = None
+        """Imports new code while the current one goes on."""
+        self._former: list[Template] = []
+        """What the current one took over from, the latest last, as long as they have workers."""
         self.current: Template | None = None
         self.starts = 0
 
     @property
     def is_ready(self) -> bool:
-        return self.current is not None and self.current.is_ready
+        return self.current is not None and self.current.is_ready and self._next is None
 
     @property
     def is_gone(self) -> bool:
-        return self.current is None and not self._retired
+        return not self._retired and not self._living()
+
+    def _living(self) -> list[Template]:
+        """Return those that are led, not only waited for."""
+        return [template for template in (self.current, self._next, *self._former) if template is not None]
 
     def want(self) -> None:
         """Start a template unless there is one, or one will be tried."""
@@ -83,20 +91,54 @@ class TemplateKeeper:
         if self._start_timer is not None:
             self._start_timer.cancel()
             self._start_timer = None
-        if self.current is not None:
+        for template in self._living():
+            self._retire(template)
+
+    def renew(self) -> None:
+        """Have the next workers import the application again. Where a template has it imported, another is started
+        beside it; one that holds nothing of the application is as good as a new one.
+        """
+        self._restarts = Restarts()
+        self._last_text = self._last_reason = ""
+        self._is_hopeless = False
+        if self._next is not None:
+            self._retire(self._next)
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+            self._start_timer = None
+        if self.current is not None and self._preload and not self.current.is_ready:
             self._retire(self.current)
+        if self.current is None:
+            self.start()
+        elif self._preload:
+            self._next = self._launch()
+
+    def settle(self, used: set[Template | None]) -> None:
+        """Let former templates go that have no workers any more."""
+        for template in [template for template in self._former if template not in used]:
+            self._retire(template)
+
+    def go_back(self, used: set[Template | None]) -> None:
+        """The current template's code does not start: have the former one fork again, if it still exists."""
+        if self._next is not None:
+            self._retire(self._next)
+        elif self._former and self.current is not None:
+            self.current, self._former[-1] = self._former[-1], self.current
+        self.settle(used)
 
     def start(self) -> None:
-        """Exec a template; a failure is told, and tried again later."""
         self._start_timer = None
-        if self._is_closing or self._is_hopeless or self.current is not None:
-            return
+        if not (self._is_closing or self._is_hopeless) and self.current is None:
+            self.current = self._launch()
+
+    def _launch(self) -> Template | None:
+        """Exec a template; a failure is told, and tried again later."""
         app = self._app
         try:
             channel, pid = self._exec()
         except Refused as refusal:
             self._failed(str(refusal), is_final=refusal.is_final)
-            return
+            return None
         self.starts += 1
         # Before it gets its SPEC. LIMIT: what a virtual environment's own .pth files start by then is not confined.
         limits = self._resources.isolator.confine(pid, app)
@@ -111,9 +153,9 @@ class TemplateKeeper:
             self._loop.now(),
             self._preload,
         )
-        self.current = template
         template.boot_timer = self._loop.after(app.startup_timeout_s, lambda: self._too_slow(template))
         template.line.send(messages.pack_values(messages.SPEC, (self._spec() | {"limits": limits},)))
+        return template
 
     def _exec(self) -> tuple[MessageChannel, int]:
         """Return the channel and pid of a new process. Raises ``Refused``."""
@@ -174,6 +216,10 @@ class TemplateKeeper:
             template.is_ready = True
             self._last_reason = ""
             self._stop_timer(template)
+            if template is self._next:
+                if self.current is not None:
+                    self._former.append(self.current)
+                self.current, self._next = template, None
             self._events.template_ready()
         elif kind == messages.PRELOAD_DROPPED:
             # It starts itself afresh and says TEMPLATE_READY then; its successors need not try again.
@@ -198,7 +244,7 @@ class TemplateKeeper:
             self._loop.after(CLOSED_BUT_ALIVE_S, lambda: self._kill_if_current(template))
 
     def _kill_if_current(self, template: Template) -> None:
-        if self.current is template and not self._is_closing:
+        if template in self._living() and not self._is_closing:
             child.kill(template.pid)
 
     def _too_slow(self, template: Template) -> None:
@@ -210,7 +256,15 @@ class TemplateKeeper:
         self._stop_timer(template)
         template.line.close()
         self._retired[template.pid] = template
-        self.current = None
+        self._forget(template)
+
+    def _forget(self, template: Template) -> None:
+        if template is self.current:
+            self.current = None
+        elif template is self._next:
+            self._next = None
+        elif template in self._former:
+            self._former.remove(template)
 
     @staticmethod
     def _stop_timer(template: Template) -> None:
@@ -220,21 +274,22 @@ class TemplateKeeper:
 
     def reaped(self, pid: int, status: int) -> bool:
         """A child was waited for; return False if it was no template of this app."""
-        if self._retired.pop(pid, None) is not None:
+        if self._bury(pid):
             return True
-        template = self.current
-        if template is None or template.pid != pid:
+        template = next((template for template in self._living() if template.pid == pid), None)
+        if template is None:
             return False
         # What it still said may retire it, when the import failed and it left by itself.
         template.line.drain()
-        if self._retired.pop(pid, None) is not None:
+        if self._bury(pid):
             return True
         self._stop_timer(template)
         template.line.close()
-        self.current = None
+        is_former = template in self._former
+        self._forget(template)
         self._events.template_ended(template)
         words = child.exit_words(status)
-        if self._is_closing:
+        if self._is_closing or is_former:
             return True
         if template.is_ready:
             self._resources.log.warning(f"app {self._app.name}: template (pid {pid}) {words}; its workers go on")
@@ -242,6 +297,13 @@ class TemplateKeeper:
         else:
             self._failed(template.failure or f"{self._app.python} did not start: {words}; the error log may say more")
         return True
+
+    def _bury(self, pid: int) -> bool:
+        """Was this a template that had been let go? Workers that it had left are told as ended."""
+        retired = self._retired.pop(pid, None)
+        if retired is not None:
+            self._events.template_ended(retired)
+        return retired is not None
 
     def _failed(self, reason: str, *, is_final: bool = False) -> None:
         """``is_final``: to try again would be no use."""
@@ -255,6 +317,8 @@ class TemplateKeeper:
 
     def _again(self, lived_s: float) -> None:
         now = self._loop.now()
+        if self.current is not None:
+            return  # it was to take over from this one, which goes on
         self._start_timer = self._loop.after(self._restarts.died(now, lived_s) - now, self.start)
 
     def send(self, kind: int, values: tuple[int, ...], descriptors: Sequence[int] = ()) -> None:
@@ -266,13 +330,13 @@ class TemplateKeeper:
         self._is_closing = True
         if self._start_timer is not None:
             self._start_timer.cancel()
-        if self.current is not None:
-            self._stop_timer(self.current)
-            self.current.line.close()
+        for template in self._living():
+            self._stop_timer(template)
+            template.line.close()
 
     def kill(self) -> list[str]:
         """Kill what still runs; return what that was, in words."""
-        templates = [*self._retired.values(), *([self.current] if self.current is not None else [])]
+        templates = [*self._retired.values(), *self._living()]
         killed = [template for template in templates if child.kill(template.pid)]
         return [f"template of {self._app.name} (pid {template.pid})" for template in killed]
 

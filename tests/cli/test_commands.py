@@ -51,6 +51,8 @@ USAGE: dict[str, tuple[list[str], str]] = {
     "no attribute": (["run", "shop"], "as shop:app"),
     "no such folder": (["run", "./shop"], "there is no folder './shop'"),
     "workers for a folder": (["run", ".", "--workers", "2"], "a folder of files needs none"),
+    "reload for a folder": (["run", ".", "--reload"], "--reload goes with applications"),
+    "what to reload without it": (["run", "a:b", "--reload-include", "*.toml"], "goes with --reload"),
     "no file": (["run"], "there is no ./site.toml"),
     "no file to check": (["check"], "there is no ./site.toml"),
 }

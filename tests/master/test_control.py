@@ -70,7 +70,7 @@ def test_folder_and_socket_are_for_the_owner_alone(desk: Desk) -> None:
     assert os.stat(desk.path).st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("command", control.COMMANDS)
+@pytest.mark.parametrize("command", [*control.COMMANDS, "renew shop", "renew-now caf\u00e9 two"])
 def test_a_known_command_is_passed_on(desk: Desk, command: str) -> None:
     client = desk.connect()
     client.sendall(command.encode() + b"\n")

@@ -64,10 +64,12 @@ class Site:
         loop: str = "uvloop",
         fronts: int = 1,
         under: list[str] | None = None,
+        arguments: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.config = folder / "site.toml"
+        self._arguments = arguments
         for name in ("spool", "tmp", "run"):
             (folder / name).mkdir(exist_ok=True, mode=0o700)
         head = HEAD.format(
@@ -102,7 +104,7 @@ class Site:
     # -- starting
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "pyserve", "-c", str(self.config)]
+        return [sys.executable, "-m", "pyserve", "-c", str(self.config), *self._arguments]
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
         """Wait for the line that says ready, and learn the port from it."""
