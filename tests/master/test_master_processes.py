@@ -325,14 +325,17 @@ def test_a_worker_that_is_not_needed_goes_and_the_last_one_takes_its_template_wi
     start_master: StartMaster,
 ) -> None:
     run = start_master(app("boots", 3, scaling=Scaling(0, 0.5))).wait_ready()
-    run.order("say APP_WANTED 0")
-    worker = run.wait_heard("WORKER_ADDED")[0][3]
-    run.wait_heard("WORKER_DRAIN")
+
+    def is_there(count: int) -> bool:
+        run.order("say APP_WANTED 0")  # as a front does again and again while somebody waits
+        return len(run.heard("WORKER_ADDED")) >= count
+
+    wait_until(lambda: is_there(1), "a worker")
+    worker = run.wait_heard("WORKER_DRAIN")[0][2]
     run.order(f"say WORKER_IDLE {worker}")
-    run.wait_workers(0)
+    wait_until(lambda: not run.workers(), "no worker")
     wait_until(lambda: not [p for p in run.observe() if " template " in p.title], "no template")
-    run.order("say APP_WANTED 0")
-    run.wait_heard("WORKER_ADDED", 2)
+    wait_until(lambda: is_there(2), "another one")
 
 
 def test_an_old_worker_goes_only_when_its_successor_is_ready(start_master: StartMaster) -> None:
