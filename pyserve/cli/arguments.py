@@ -79,8 +79,8 @@ _TOP_HELP = """\
 examples:
   pyserve top                        a live table of the requests that run or wait, oldest first; Ctrl-C ends it
   pyserve top --once                 the table once (also where the output is no terminal)
-  pyserve top --stack 0.0.1234         where this request stands in the application just now
-  pyserve top --cancel 0.0.1234        end it: 503 for its client; an application that goes on loses its worker
+  pyserve top --stack 0.0.1234       where this request stands in the application just now
+  pyserve top --cancel 0.0.1234      end it: 503 for its client; an application that goes on loses its worker
 
 An id is made of the numbers of front, application and request, as the table shows it. A request that waits in the queue
 has none yet.
