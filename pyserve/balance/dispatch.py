@@ -56,10 +56,12 @@ class Seat:
     ``slots`` it has, ``outstanding`` it holds from this front, ``elsewhere`` from others.
     """
 
-    __slots__ = ("elsewhere", "is_open", "last_progress", "outstanding", "slots")
+    __slots__ = ("elsewhere", "is_open", "last_progress", "outstanding", "reserve", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        self.reserve = 0
+        """Slots beside those, for who is in the lane of the queue."""
         self.outstanding = 0
         self.elsewhere = 0
         self.last_progress = 0.0
@@ -86,4 +88,19 @@ def choose(seats: Iterable[S], ahead: int, now: float) -> S | None:
             ):
                 best = seat
                 least = load
+    return best
+
+
+def choose_reserved(seats: Iterable[S]) -> S | None:
+    """Return the least busy open seat that has a place for one of the lane, or None if there is none.
+
+    Nobody may be held ahead there: whoever comes later to a seat begins later.
+    """
+    best: S | None = None
+    least = 1 << 30
+    for seat in seats:
+        load = seat.outstanding + seat.elsewhere
+        if seat.is_open and load < seat.slots + seat.reserve and load < least:
+            best = seat
+            least = load
     return best

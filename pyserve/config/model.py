@@ -178,9 +178,8 @@ class App(NamedTuple):
             "type": self.type,
             "factory": self.factory,
             "root": self.root,
-            # One more than the fronts count on, for the paths that are answered when everything is full.
-            "threads": self.threads + (1 if self.health and self.threads > 1 else 0),
-            "concurrency": self.concurrency + (1 if self.health else 0),
+            "threads": self.threads,
+            "concurrency": self.concurrency,
             "preload": self.preload,
             "warmup": list(self.warmup),
             "startup_s": self.startup_timeout_s,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserve.handlers.call import GATHERED_BYTES, AppCall
+from pyserve.handlers.call import GATHERED_BYTES, AppCall, HealthCall
 from pyserve.handlers.interface import Exchange, Handler
 from pyserve.handlers.modifiers import PLAIN
 from pyserve.handlers.pool import Pool
@@ -55,13 +55,17 @@ class AppHandler:
                     # LIMIT: an application that knows WebSockets would take the handshake for a page.
                     exchange.fail(501, f"app {self._pool.name}: WebSockets can't be served yet")
                     return
-                blob = request.memo["wire"] = pack_head(wire_head(request, self._mount, None))
+                blob = pack_head(wire_head(request, self._mount, None))
+                if request.path in self._pool.health:
+                    # Remembered nowhere, so that all others are spared this look.
+                    first = HealthCall(self._pool, exchange, blob)
+                    exchange.attach(first)
+                    self._pool.submit_to_lane(first)
+                    return
+                request.memo["wire"] = blob
             call = AppCall(self._pool, exchange, blob)  # type: ignore[arg-type]
             exchange.attach(call)
-            if self._pool.health and request.path in self._pool.health:
-                self._pool.submit_first(call)
-            else:
-                self._pool.submit(call)
+            self._pool.submit(call)
             return
         call = AppCall(self._pool, exchange, b"")
         call.mount = self._mount

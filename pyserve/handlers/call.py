@@ -25,6 +25,7 @@ from pyserve.wire.codec import (
     EXPECTS,
     HAS_BODY,
     NOT_IN_TRAILERS,
+    RESERVED,
     pack_head,
     request_frame,
     unpack_answer,
@@ -47,6 +48,8 @@ GATHERED_BYTES = 64 * 1024
 
 
 class AppCall:
+    flags = 0
+    """Of the REQUEST, where there is no body."""
     __slots__ = (
         "_answer_is_whole",
         "_body",
@@ -62,7 +65,6 @@ class AppCall:
         "deadline",
         "exchange",
         "has_answer",
-        "is_first",
         "is_gathering",
         "is_recalled",
         "is_retry",
@@ -82,7 +84,6 @@ class AppCall:
         self.deadline = 0.0
         self.mount = ""
         self.has_answer = False
-        self.is_first = False  # of a path that is answered before all others
         self.is_gathering = False
         self.is_recalled = False
         self.is_retry = False
@@ -118,7 +119,7 @@ class AppCall:
         self.is_recalled = False
         exchange = self.exchange
         if self._head_blob:
-            worker.channel.send_data(request_frame(stream, 0, exchange.peer_blob, self._head_blob))
+            worker.channel.send_data(request_frame(stream, self.flags, exchange.peer_blob, self._head_blob))
             return
         flags = HAS_BODY
         length = exchange.request.content_length
@@ -449,6 +450,13 @@ class AppCall:
         self._send_window = None
         if self._body is not None and not self._body_is_whole:
             self.exchange.pause_body()
+
+
+class HealthCall(AppCall):
+    """A call of a health path: it has a lane of its own (``balance.queue``) and a place in each worker."""
+
+    flags = RESERVED
+    __slots__ = ()
 
 
 def _check_lines(payload: bytes) -> None:

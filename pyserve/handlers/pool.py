@@ -1,9 +1,9 @@
 """Step 5 of the request path: an application's workers as one front sees them, and the queue in front of them (D11).
 
 I/O: none but closing a descriptor; frames go out through each worker's channel. Invariants: the queue is first come,
-first served, bounded in number and time; a worker gets only what it can run, a little more while the application is
-fast; what a worker gave back or never began goes to the head of the queue; a worker that breaks the rules of the wire
-is reported and never talked to again.
+first served but for health paths, bounded in number and time; a worker gets only what it can run, a little more while
+the application is fast; what a worker gave back or never began goes to the head of the queue; a worker that breaks the
+rules of the wire is reported and never talked to again.
 
 HOT: submit, frames_received (benchmarks/hello_wsgi.py).
 """
@@ -11,15 +11,15 @@ HOT: submit, frames_received (benchmarks/hello_wsgi.py).
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
+from math import ceil
 from time import monotonic
 from typing import Protocol
 
-from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, Seat, ServiceTime, choose
+from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, Seat, ServiceTime, choose, choose_reserved
+from pyserve.balance.queue import Queue
 from pyserve.balance.retries import RetryBudget
-from pyserve.handlers.call import AppCall
+from pyserve.handlers.call import AppCall, HealthCall
 from pyserve.handlers.stacks import Stacks
 from pyserve.http.request import Request
 from pyserve.wire import frames
@@ -36,14 +36,15 @@ TURN_S = 0.006
 LEFT_AFTER_S = 1.0
 """A client that has ended its sending may still read, but one that is gone looks the same: so long its request waits in
 the queue for its turn, then it is taken for gone. A full pool must not run what nobody waits for."""
-MOST_FIRST = 16
 CANCELLED_S = 1.0
+"""So long a cancelled request may take to end before it costs its worker."""
 MAX_LINES = 20
 MAX_TARGET = 500
 """Of what a dead worker ran, so much is told."""
 GROW_AFTER_S = 0.05
 """Who has waited so long would have been better off with one worker more."""
-RETRY_AFTER = b"retry-after: 1\r\n"
+RETRY_LATER = b"retry-after: 5\r\n"
+"""For an application that can't run: its next start is tried within so long, or not soon."""
 
 
 class Channel(Protocol):
@@ -109,9 +110,9 @@ class Worker(Seat):
 class Pool:
     """One application's workers and queue in one front.
 
-    ``threads``/``concurrency`` say what a worker can run at once. ``startup_timeout_s``: not 0 where the number of
-    workers follows the load: the master is told when requests wait, and who finds no worker waits for the boot.
-    ``health``: paths that go before all others; a worker that runs several at once has one slot more for them.
+    ``threads``/``concurrency`` say what a worker can run at once. ``health``: paths that go before all others.
+    ``startup_timeout_s``: not 0 where the number of workers follows the load: the master is told when requests wait,
+    and who finds no worker waits for the boot.
     """
 
     def __init__(
@@ -131,10 +132,9 @@ class Pool:
         board: Board,
         timers: Timers,
         reports: Reports,
-        startup_timeout_s: float = 0.0,
         health: frozenset[str] = frozenset(),
+        startup_timeout_s: float = 0.0,
     ) -> None:
-        self.health = health
         self.name = name
         self.index = index
         self.interface = 0
@@ -143,7 +143,8 @@ class Pool:
         self.wire_head = wire_head
         self.reason = ""
         self.workers: dict[int, Worker] = {}
-        self.queue: deque[AppCall] = deque()
+        self.queue: Queue[AppCall] = Queue()
+        self.health = health
         self._seats: list[Worker] = []
         self._threads = threads
         self._concurrency = concurrency
@@ -155,9 +156,9 @@ class Pool:
         self._is_shared = board.fronts > 1
         self._timers = timers
         self.stacks = Stacks(timers)
+        self._reports = reports
         self._retries = RetryBudget()
         self._served_by_dead = 0
-        self._reports = reports
         self._service = ServiceTime()
         self._ahead = 0
         self._stream = 0
@@ -184,46 +185,46 @@ class Pool:
         if self.reason and not self._has_open_seat():
             if self._startup_timeout_s:
                 self._reports.app_wanted(self.index)  # it may have been given up meanwhile: let it be tried again
-            call.exchange.fail(503, f"app {self.name} can't run: {self.reason}", RETRY_AFTER)
+            call.exchange.fail(503, f"app {self.name} can't run: {self.reason}", RETRY_LATER)
             return
         if len(self.queue) >= self._queue_size:
-            call.exchange.fail(503, f"app {self.name}: {len(self.queue)} requests wait already", RETRY_AFTER)
+            call.exchange.fail(503, f"app {self.name}: {len(self.queue)} requests wait already", self._retry_after())
             return
-        call.deadline = monotonic() + self._queue_timeout_s
         self.queue.append(call)
+        self._is_waiting(call)
+
+    def submit_to_lane(self, call: HealthCall) -> None:
+        """Run a call now, also in a place that is kept for it, else have it wait before all others.
+
+        It is answered within the queue's time, however full everything is.
+        """
+        now = monotonic()
+        worker = self._pick(now) or self._pick_reserved(now)
+        if worker is not None:
+            self._dispatch(call, worker, now)
+        elif (self.reason and not self._has_open_seat()) or not self.queue.append_to_lane(call):
+            self.submit(call)
+        else:
+            self._is_waiting(call)
+
+    def _is_waiting(self, call: AppCall) -> None:
+        call.deadline = monotonic() + self._queue_timeout_s
         if self._is_shared:
             self._board.set_app(self._front, self.index, QUEUED, len(self.queue))
         self._look_again_soon()
         if self._startup_timeout_s:
             self._want_more(call)
 
-    def submit_first(self, call: AppCall) -> None:
-        """Run a call for which there is always room: in the slot that others leave free, or at the head of the queue,
-        however full that is."""
-        call.is_first = True
-        now = monotonic()
-        worker = self._pick(now) or self._pick_reserved(now)
-        if worker is not None:
-            self._dispatch(call, worker, now)
-        elif sum(1 for other in islice(self.queue, MOST_FIRST) if other.is_first) >= MOST_FIRST:
-            self.submit(call)  # so many are no health checks
-        elif self.reason and not self._has_open_seat():
-            self.submit(call)
-        else:
-            call.deadline = now + self._queue_timeout_s
-            self.queue.appendleft(call)
-            self._look_again_soon()
-            if self._startup_timeout_s:
-                self._want_more(call)
+    def _retry_after(self) -> bytes:
+        """When to come again: who would begin to wait now would wait about as long as the longest has."""
+        return b"retry-after: %d\r\n" % max(1, ceil(self._longest_wait_s()))
 
-    def _pick_reserved(self, now: float) -> Worker | None:
-        """Choose a worker that has one slot more than the others are given: it runs several requests at once."""
-        fresh_ns = int((now - STALE_HEARTBEAT_S) * 1e9)
-        for worker in self._seats:
-            has_room = worker.is_open and worker.slots > 1 and worker.outstanding + worker.elsewhere <= worker.slots
-            if has_room and (worker.interface == frames.WSGI or worker.scoreboard.heartbeat_ns() > fresh_ns):
-                return worker
-        return None
+    def _longest_wait_s(self) -> float:
+        """Return how long the first behind the lane has waited."""
+        queue = self.queue
+        if not queue:
+            return 0.0
+        return monotonic() + self._queue_timeout_s - queue[min(queue.lane, len(queue) - 1)].deadline
 
     def cancel(self, worker: Worker, call: AppCall) -> None:
         """An operator ends a request. The application is told as if its client had left; if it still runs a second
@@ -260,8 +261,7 @@ class Pool:
         self._is_asking = False
         if not self.queue:
             return
-        waited_s = monotonic() + self._queue_timeout_s - self.queue[0].deadline
-        if waited_s >= GROW_AFTER_S or not self._has_open_seat():
+        if self._longest_wait_s() >= GROW_AFTER_S or not self._has_open_seat():
             self.publish()  # what the master will look at
             self._reports.app_wanted(self.index)
         self._is_asking = True
@@ -300,12 +300,21 @@ class Pool:
         return worker
 
     def _pick_awake(self, now: float) -> Worker | None:
-        """Choose among workers whose loop has turned lately: one that computes can't begin anything new."""
+        return choose(self._awake(now), 0, now)
+
+    def _pick_reserved(self, now: float) -> Worker | None:
+        """Return a worker whose place for health paths is free."""
+        return choose_reserved(self._awake(now))
+
+    def _awake(self, now: float) -> list[Worker]:
+        """Return the workers without those whose loop has not turned lately: one that computes can't begin anything
+        new."""
         fresh_ns = int((now - STALE_HEARTBEAT_S) * 1e9)
-        awake = [
-            worker for worker in self._seats if not worker.outstanding or worker.scoreboard.heartbeat_ns() > fresh_ns
+        return [
+            worker
+            for worker in self._seats
+            if worker.interface != frames.ASGI or not worker.outstanding or worker.scoreboard.heartbeat_ns() > fresh_ns
         ]
-        return choose(awake, 0, now)
 
     def _dispatch(self, call: AppCall, worker: Worker, now: float) -> None:
         if worker.interface == frames.WSGI and call.needs_gathering:
@@ -330,10 +339,13 @@ class Pool:
         now = monotonic()
         while queue:
             worker = self._pick(now)
-            if worker is None:
+            if worker is not None:
+                call = queue.take()
+            elif queue.lane and (worker := self._pick_reserved(now)) is not None:
+                call = queue.take_from_lane()
+            else:
                 self._look_again_soon()
                 return
-            call = queue.popleft()
             if self._is_shared:
                 self._board.set_app(self._front, self.index, QUEUED, len(queue))
             if not call.exchange.over:
@@ -372,12 +384,17 @@ class Pool:
             if worker.outstanding + worker.elsewhere > worker.slots and worker.outstanding:
                 if now - worker.last_progress >= RECALL_AFTER_S:
                     for call in reversed(list(worker.streams.values())[max(0, worker.slots - worker.elsewhere) :]):
-                        if not call.is_recalled:
+                        if not call.is_recalled and not self._has_own_place(worker, call, now):
                             call.is_recalled = True
                             worker.channel.send_control(frames.frame(frames.RECALL, call.stream))
                 if not self._is_recalling:
                     self._is_recalling = True
                     self._timers.call_later(RECALL_AFTER_S, self._recall)
+
+    def _has_own_place(self, worker: Worker, call: AppCall, now: float) -> bool:
+        """Is this a health path's, which waits behind nothing? If it does it came together with another front's."""
+        started = call.deadline - self._timeout_s
+        return bool(call.flags and worker.reserve) and now - started < STALE_HEARTBEAT_S
 
     # Frames come in.
 
@@ -484,6 +501,7 @@ class Pool:
                 raise frames.WireError(f"hello {payload!r}")
             worker.interface = self.interface = payload[0]
             worker.slots = self._threads if self.interface == frames.WSGI else self._concurrency
+            worker.reserve = 1 if self.interface == frames.ASGI or self._threads > 1 else 0
             worker.is_open = not worker.is_draining
             worker.measured_work = worker.scoreboard.work()  # what its warmup took says nothing
             self.reason = ""
@@ -500,7 +518,7 @@ class Pool:
         if call.exchange.over:
             return
         call.deadline = monotonic() + self._queue_timeout_s
-        self.queue.appendleft(call)
+        self.queue.put_back(call, to_lane=isinstance(call, HealthCall))
 
     def break_off(self, worker: Worker, why: str) -> None:
         """A worker broke the rules of the wire: nothing it says counts any more."""
@@ -550,8 +568,11 @@ class Pool:
         self._seats.remove(worker)
         worker.channel.close()
         self._board.set_slot(self._front, worker.slot, IN_FLIGHT, 0)
-        self._served_by_dead += worker.served
         last_started = worker.scoreboard.last_started(self._front)
+        now = monotonic()
+        running = len(worker.streams) + sum(seat.outstanding for seat in self._seats)
+        self._served_by_dead += worker.served
+        self._observe_requests(now)
         streams, worker.streams = worker.streams, {}
         self.stacks.forget(worker)
         self._reports.worker_left(worker.number, _running_words(streams, last_started))
@@ -561,35 +582,38 @@ class Pool:
             has_started = not frames.is_after(stream, last_started)
             if call.is_timed_out:
                 call.exchange.fail(504, self._late(worker))
-            elif call.can_move(has_started) and (not has_started or self._retries.take(monotonic(), self._served)):
+            elif call.can_move(has_started) and (not has_started or self._retries.take(running, now)):
                 call.is_retry = call.is_retry or has_started
                 call.take_back()
                 self._requeue(call)
             else:
+                why = ""
+                if call.is_retry:
+                    why = "; it had been tried again already"
+                elif has_started and call.can_move(True):
+                    why = "; not tried again: too many were lately"
                 call.worker = None
-                call.exchange.fail(502, f"app {self.name}: worker {worker.pid} {how} while running this request")
+                call.exchange.fail(502, f"app {self.name}: worker {worker.pid} {how} while running this request{why}")
         self.pump()
-
-    @property
-    def _served(self) -> int:
-        return self._served_by_dead + sum(worker.served for worker in self._seats)
 
     def set_reason(self, reason: str) -> None:
         """The master says why the application can't run now, "" = it boots or serves. What waits is answered."""
         self.reason = reason
         if reason and not self._has_open_seat():
-            waiting, self.queue = self.queue, deque()
-            for call in waiting:
-                call.exchange.fail(503, f"app {self.name} can't run: {reason}", RETRY_AFTER)
+            for call in self.queue.take_all():
+                call.exchange.fail(503, f"app {self.name} can't run: {reason}", RETRY_LATER)
 
     # Time passes.
 
     def sweep(self, now: float) -> None:
         """Called every 250 ms: what waited or ran too long, and the figures that others read."""
         # All of it: one that came back to the head of the queue has a later deadline than those behind it.
-        for call in [call for call in self.queue if now >= call.deadline]:
-            self.forget(call)
-            call.exchange.fail(503, f"app {self.name}: no worker was free in time", RETRY_AFTER)
+        late = [call for call in self.queue if now >= call.deadline]
+        if late:
+            retry_after = self._retry_after()
+            for call in late:
+                self.forget(call)
+                call.exchange.fail(503, f"app {self.name}: no worker was free in time", retry_after)
         for call in [call for call in self.queue if call.left_at and now >= call.left_at + LEFT_AFTER_S]:
             self.forget(call)
             call.exchange.abort()
@@ -599,8 +623,12 @@ class Pool:
                     self._expire(worker, call, now)
             if worker.is_draining:
                 self._tell_idle(worker)
+        self._observe_requests(now)
         if self.queue:
             self.pump()
+
+    def _observe_requests(self, now: float) -> None:
+        self._retries.observe(self._served_by_dead + sum(worker.served for worker in self._seats), now)
 
     def publish(self) -> None:
         """Write the figures that the master, other fronts and ``status`` read."""

@@ -21,6 +21,7 @@ from .frames import ANSWER, REQUEST, WireError
 # Flags of REQUEST.
 HAS_BODY = 1  # BODY frames follow, the last one is BODY_LAST
 EXPECTS = 2  # the client waits for 100 Continue: say WANT_BODY when the application asks for the body
+RESERVED = 4  # a health path: may run beside as many as may run at once, one of them in a worker
 MARSHAL_VERSION = 2
 
 _REQUEST = struct.Struct("<BH")

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any
 
+from ..wire.codec import RESERVED
 from ..wire.frames import ASGI, BODY, BODY_LAST, BUSY, HELLO, REQUEST, VERSION, frame
 from ..wire.scoreboard import Scoreboard
 from . import stacks
@@ -181,6 +182,10 @@ class AsgiRunner(Desk):
         for stream in list(channel.streams.values()):
             stream.wake()
 
+    def _is_reserve_free(self, payload: bytes) -> bool:
+        """May this request run although as many do as may? One of those for which a place is kept."""
+        return self.running == self.concurrency and bool(payload[0] & RESERVED)
+
     def take_frames(self, channel: Channel, data: bytes) -> None:
         """Everything that one front sent in this turn."""
         self.scoreboard.beat(monotonic_ns())
@@ -197,7 +202,7 @@ class AsgiRunner(Desk):
                     if channel.refused and number in channel.refused:
                         channel.refused.discard(number)
                         continue
-                    if self.running >= self.concurrency and not self.is_stopping:
+                    if self.running >= self.concurrency and not self.is_stopping and not self._is_reserve_free(payload):
                         self.post(channel, frame(BUSY, number))
                         continue
                     stream = streams[number] = AsgiStream(channel, number, payload, self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyserve.balance.dispatch import MAX_AHEAD, Seat, ServiceTime, choose
+from pyserve.balance.dispatch import MAX_AHEAD, Seat, ServiceTime, choose, choose_reserved
 
 NOW = 1000.0
 
@@ -77,3 +77,17 @@ def test_an_application_that_becomes_slow_loses_what_it_had_ahead() -> None:
     service.observe(0.02, 1000)
     service.observe(0.02, 1)
     assert service.ahead() == 0
+
+
+def test_the_place_for_the_lane_is_beyond_the_slots_and_only_one() -> None:
+    full, taken, without = seat(2, 2), seat(2, 3), seat(1, 1)
+    full.reserve = taken.reserve = 1
+    assert choose([full, taken, without], 0, NOW) is None
+    assert choose_reserved([taken, without, full]) is full
+    assert choose_reserved([taken, without]) is None
+
+
+def test_nobody_is_given_the_place_of_a_seat_that_is_closed_or_holds_others_ahead() -> None:
+    closed, ahead = seat(2, 2, is_open=False), seat(2, 2, elsewhere=1)
+    closed.reserve = ahead.reserve = 1
+    assert choose_reserved([closed, ahead]) is None

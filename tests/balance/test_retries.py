@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from pyserve.balance.retries import LEAST, PART, WINDOW_S, RetryBudget
+from pyserve.balance.retries import LEAST_PER_S, SHARE, WINDOW_S, RetryBudget
+
+NOW = 1000.0
+ALWAYS = LEAST_PER_S * WINDOW_S
 
 
-def taken(budget: RetryBudget, now: float, served: int, most: int = 100_000) -> int:
-    return next(count for count in range(most) if not budget.take(now, served))
+def count(budget: RetryBudget, now: float, running: int = 0) -> int:
+    """Take until there is no more."""
+    taken = 0
+    while budget.take(running, now):
+        taken += 1
+    return taken
 
 
-def test_one_death_may_take_all_requests_of_a_busy_worker_along() -> None:
-    assert taken(RetryBudget(), 0.0, 0) == LEAST
+def test_a_few_are_allowed_without_any_traffic() -> None:
+    assert count(RetryBudget(), NOW) == ALWAYS
 
 
-def test_a_part_of_what_was_served_may_be_tried_again() -> None:
+def test_with_more_traffic_it_is_a_share_of_the_requests_of_late() -> None:
     budget = RetryBudget()
-    assert budget.take(0.0, 1_000_000), "what was served before anything died is long ago"
-    assert taken(budget, WINDOW_S - 1, 1_010_000) == PART * 10_000 - 1
-    assert taken(budget, WINDOW_S, 1_011_000) == PART * 11_000, "of the last two windows"
+    budget.observe(5000, NOW)
+    budget.observe(10_000, NOW + 1)
+    assert count(budget, NOW + 1) == 10_000 * SHARE
 
 
-def test_what_was_served_long_ago_does_not_count() -> None:
+def test_requests_that_run_are_requests_too() -> None:
+    assert count(RetryBudget(), NOW, running=2000) == 2000 * SHARE
+
+
+def test_what_was_used_comes_back_with_time() -> None:
     budget = RetryBudget()
-    budget.take(0.0, 0)
-    assert taken(budget, 5 * WINDOW_S, 1_000_000) == LEAST
+    assert count(budget, NOW) == ALWAYS
+    assert not budget.take(0, NOW + WINDOW_S - 1)
+    assert count(budget, NOW + WINDOW_S) == ALWAYS
+
+
+def test_requests_of_long_ago_allow_nothing() -> None:
+    budget = RetryBudget()
+    budget.observe(10_000, NOW)
+    assert count(budget, NOW + WINDOW_S) == ALWAYS
+
+
+def test_the_total_is_counted_once() -> None:
+    budget = RetryBudget()
+    for tick in range(40):
+        budget.observe(10_000, NOW + tick / 4)
+    assert count(budget, NOW + WINDOW_S - 1) == 10_000 * SHARE

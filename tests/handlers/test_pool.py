@@ -8,10 +8,10 @@ from time import monotonic
 import pytest
 
 from pyserve.handlers.app import AppHandler, wire_head
-from pyserve.handlers.pool import MOST_FIRST, Pool, Worker
+from pyserve.handlers.pool import Pool, Worker
 from pyserve.wire import frames
 from pyserve.wire.board import IN_FLIGHT, QUEUED, Board
-from pyserve.wire.codec import COMPLETE, HAS_BODY, pack_answer, unpack_request
+from pyserve.wire.codec import COMPLETE, HAS_BODY, RESERVED, pack_answer, unpack_request
 from pyserve.wire.scoreboard import PAGE_BYTES, Scoreboard
 from tests.support.exchanges import FakeExchange, make_request
 
@@ -75,8 +75,8 @@ class Table:
             board=self.board,
             timers=self.timers,
             reports=self,
+            health=frozenset(["/healthz"]),
             startup_timeout_s=settings.get("startup_timeout_s", 0.0),
-            health=frozenset(["/up"]),
         )
         self.handler = AppHandler(self.pool, "")
         for number in range(1, workers + 1):
@@ -683,45 +683,128 @@ def test_a_request_for_an_application_that_could_not_start_has_it_tried_again() 
     assert table.told == [("wanted", 0)]
 
 
-def test_a_health_path_takes_the_slot_that_others_leave_free() -> None:
+def test_a_health_path_runs_beside_as_many_as_may_run() -> None:
     table = Table(threads=2)
-    for _ in range(5):
-        table.ask()
-    assert (len(table.streams()), len(table.pool.queue)) == (2, 3)
-    table.ask("/up?x")
-    assert (len(table.streams()), len(table.pool.queue)) == (3, 3)
-    table.ask("/up")
-    assert len(table.pool.queue) == 4, "there is one such slot"
-    assert table.pool.queue[0].exchange.request.path == "/up", "the next one is first in the queue"
+    table.ask("/a")
+    table.ask("/b")
+    waiting = table.ask("/c")
+    health = table.ask("/healthz")
+    *_, (_, stream, payload) = table.channel().data
+    assert unpack_request(payload)[0] == RESERVED
+    assert len(table.streams()) == 3
+    table.answer(stream)
+    assert health.status == 200
+    assert not waiting.over
+    assert len(table.streams()) == 2, "what was kept for health paths is for nobody else"
 
 
-def test_a_health_path_is_first_where_a_worker_runs_one_request_at_a_time() -> None:
-    table = Table(queue_size=2)
-    for _ in range(4):
-        table.ask()
-    checked = table.ask("/up")
-    assert not checked.over, "the queue is full for everybody else"
+def test_of_health_paths_only_one_runs_beside_as_many_as_may_run() -> None:
+    table = Table(threads=2)
+    for _ in range(2):
+        table.ask("/a")
+    table.ask("/healthz")
+    table.ask("/healthz")
+    assert (len(table.streams()), len(table.pool.queue)) == (3, 1)
+
+
+def test_a_full_single_threaded_worker_has_health_paths_next_though_the_queue_is_full() -> None:
+    table = Table(queue_size=1)
+    table.ask("/a")
+    waiting = table.ask("/b")
+    health = table.ask("/healthz")
+    assert table.ask("/c").status == 503
+    assert len(table.streams()) == 1
     table.answer(table.streams()[0])
-    table.answer(table.streams()[0], b"up")
-    assert (checked.status, checked.body) == (200, b"up")
+    table.answer(table.streams()[0])
+    assert health.status == 200
+    assert not waiting.over
 
 
-def test_a_flood_of_health_checks_gets_no_further_than_others() -> None:
+def test_a_health_path_that_waits_too_long_is_503() -> None:
+    table = Table()
+    table.ask("/a")
+    health = table.ask("/healthz")
+    table.pool.sweep(waiting_until(table) + 1)
+    assert health.status == 503
+    assert len(table.pool.queue) == 0
+
+
+def test_a_health_path_with_a_body_or_another_name_waits_like_all() -> None:
+    table = Table()
+    table.ask("/a")
+    table.ask("/b")
+    table.ask("/healthz/")
+    table.ask("/healthz", "POST", body=10).receiver.body_data(b"x" * 10)
+    assert table.pool.queue.lane == 0
+
+
+def test_a_health_path_that_comes_back_is_first_again() -> None:
+    table = Table(threads=2)
+    for _ in range(2):
+        table.ask("/a")
+    table.ask("/b")
+    health = table.ask("/healthz")
+    stream = table.streams()[-1]
+    table.worker().is_open = False
+    table.pool.frames_received(table.worker(), [(frames.BUSY, stream, b"")])
+    assert table.pool.queue[0].exchange is health
+
+
+def test_health_paths_of_an_asgi_worker_whose_loop_does_not_turn_wait_for_one_that_does() -> None:
+    table = Table(interface=frames.ASGI, concurrency=1)
+    table.ask("/a")
+    table.ask("/healthz")
+    assert (len(table.streams()), len(table.pool.queue)) == (1, 1)
+    table.worker().scoreboard.beat(1 << 62)
+    table.pool.pump()
+    assert (len(table.streams()), len(table.pool.queue)) == (2, 0)
+
+
+def test_retry_after_is_how_long_the_longest_has_waited() -> None:
     table = Table(queue_size=2)
-    table.ask()
-    exchanges = [table.ask("/up") for _ in range(100)]
-    assert sum(exchange.status == 503 for exchange in exchanges) == 100 - MOST_FIRST
+    table.ask("/a")
+    table.ask("/b")
+    table.ask("/c")
+    table.pool.queue[0].deadline -= 6.5
+    assert table.ask("/d").headers["retry-after"] == "7"
 
 
-def test_a_request_is_tried_again_only_as_long_as_the_budget_lasts() -> None:
-    table = Table(workers=2)
-    while table.pool._retries.take(monotonic(), 0):
-        pass
-    exchange = table.ask()
-    (stream,) = table.streams(1)
-    table.start(stream)
-    table.pool.remove(1, "exited with status 1")
+def test_a_full_queue_without_room_says_come_again_soon() -> None:
+    table = Table(queue_size=0)
+    table.ask("/a")
+    assert table.ask("/b").headers["retry-after"] == "1"
+
+
+def test_a_request_that_kills_its_worker_costs_two_at_most() -> None:
+    table = Table(workers=3)
+    exchange = table.ask("/deadly")
+    for number in (1, 2):
+        (stream,) = table.streams(number)
+        table.start(stream, number)
+        table.pool.remove(number, "died")
     assert exchange.status == 502
+    assert exchange.reason.endswith("it had been tried again already")
+    assert table.streams(3) == []
+
+
+def test_no_more_are_tried_again_than_the_budget_allows() -> None:
+    table = Table(threads=201)
+    exchanges = [table.ask("/a") for _ in range(201)]
+    table.start(table.streams()[-1])
+    table.pool.remove(1, "died")
+    failed = [exchange for exchange in exchanges if exchange.over]
+    assert (len(failed), len(table.pool.queue)) == (101, 100)
+    assert {exchange.status for exchange in failed} == {502}
+    assert failed[0].reason.endswith("not tried again: too many were lately")
+
+
+def test_what_had_not_begun_moves_without_the_budget() -> None:
+    table = Table(workers=0, threads=300)
+    table.add_worker(1)
+    for _ in range(150):
+        table.ask("/a")
+    table.pool.remove(1, "died")
+    assert len(table.pool.queue) == 150
 
 
 def test_a_cancelled_request_is_503_and_its_worker_stuck_if_it_goes_on() -> None:

@@ -408,7 +408,7 @@ def test_an_application_that_is_down_has_the_built_in_page_at_once(start_site: S
     with site.connect() as client:
         answer = client.get("/")
         assert is_built_in(answer, 503)
-        assert answer.field("retry-after") == "1"
+        assert answer.field("retry-after") == "5"
         assert is_built_in(client.get("/files/x"), 404)
 
 
@@ -417,7 +417,7 @@ def test_another_application_has_the_page_of_one_that_is_down(start_site: StartS
     site = start_site(text + app("b", "asgi"))
     site.tolerate_error("app a", "told_nothing")
     answer = site.get("/")
-    assert (answer.status, answer.text.split("|")[0], answer.field("retry-after")) == (503, "503", "1")
+    assert (answer.status, answer.text.split("|")[0], answer.field("retry-after")) == (503, "503", "5")
 
 
 def test_a_full_queue_is_answered_at_once(start_site: StartSite, folder: Path, kind: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pyserve.wire import frames
-from pyserve.wire.codec import CLOSE, COMPLETE, EXPECTS, HAS_BODY, Peer, pack_head, pack_peer, pack_request
+from pyserve.wire.codec import CLOSE, COMPLETE, EXPECTS, HAS_BODY, RESERVED, Peer, pack_head, pack_peer, pack_request
 from pyserve.worker.lifespan import Lifespan, tell
 from pyserve.worker.loader import LoadError
 from tests.support.waiting import wait_until
@@ -399,6 +399,24 @@ def test_receive_after_the_answer_says_disconnect() -> None:
         front.ask()
         assert is_over.wait(20)
     assert seen == [{"type": "http.disconnect"}] * 2
+
+
+def test_one_reserved_request_runs_beyond_the_concurrency() -> None:
+    gate = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise ValueError
+        while not gate.is_set():
+            await asyncio.sleep(0.001)
+        await hello(scope, receive, send)
+
+    with serving_asgi(app, concurrency=2) as front:
+        numbers = [front.request(flags=flags) for flags in (0, 0, 0, RESERVED, RESERVED, 0)]
+        busy = [front.next_frame() for _ in range(3)]
+        assert busy == [(frames.BUSY, numbers[at], b"") for at in (2, 4, 5)]
+        gate.set()
+        assert {front.next_frame()[1] for _ in range(3)} == {numbers[at] for at in (0, 1, 3)}
 
 
 def test_requests_run_at_once_up_to_the_concurrency_and_then_are_busy() -> None:

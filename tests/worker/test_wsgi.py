@@ -13,10 +13,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyserve.wire import frames
-from pyserve.wire.codec import CLOSE, COMPLETE, HAS_BODY, HAS_DATE, HAS_SERVER, Peer, pack_head, pack_peer, pack_request
+from pyserve.wire.codec import (
+    CLOSE,
+    COMPLETE,
+    HAS_BODY,
+    HAS_DATE,
+    HAS_SERVER,
+    RESERVED,
+    Peer,
+    pack_head,
+    pack_peer,
+    pack_request,
+)
 from pyserve.worker.wsgi import WsgiStream
 from pyserve.worker.wsgi_input import Input
-from tests.worker.fake_front import Failed, FakeFront, serving_wsgi
+from tests.worker.fake_front import PEER, Failed, FakeFront, serving_wsgi
 
 THREADS = pytest.mark.parametrize("threads", [1, 3])
 
@@ -595,6 +606,38 @@ def test_threads_run_as_many_as_they_are_and_mark_what_they_run() -> None:
         assert {r[0] for r in running if r is not None} == numbers
         barrier.wait(20)
         assert {front.next_frame()[1] for _ in range(3)} == numbers
+
+
+def test_one_reserved_request_runs_beside_as_many_as_there_are_threads() -> None:
+    app, began, gate = gated()
+    with serving_wsgi(app, threads=2) as front:
+        slow = [front.request(path="/slow") for _ in range(2)]
+        assert began.wait(20)
+        assert front.ask(path="/up", flags=RESERVED).body == b"hello", "twice: once with a new thread"
+        assert front.ask(path="/up", flags=RESERVED).body == b"hello"
+        ordinary = front.request()
+        behind = front.request(path="/up", flags=RESERVED)
+        front.tell(frames.RECALL, behind)
+        assert front.next_control() == (frames.RECALLED, behind), "what is older begins first, and it has no thread"
+        front.tell(frames.RECALL, ordinary)
+        assert front.next_control() == (frames.RECALLED, ordinary)
+        assert front.ask(path="/up", flags=RESERVED).body == b"hello", "what was taken back is in nobody's way"
+        gate.set()
+        assert {front.next_frame()[1] for _ in range(2)} == set(slow)
+
+
+def test_a_reserved_request_behind_others_begins_with_the_last_of_them() -> None:
+    app, _, gate = gated()
+    with serving_wsgi(app, threads=2) as front:
+        payload = [
+            pack_request(flags, pack_peer(PEER), pack_head(front.head(path=path)))
+            for path, flags in (("/slow", 0), ("/slow", 0), ("/up", RESERVED))
+        ]
+        numbers = [front.next_number() for _ in range(3)]
+        front.data.sendall(b"".join(frames.frame(frames.REQUEST, *each) for each in zip(numbers, payload, strict=True)))
+        assert front.answer(numbers[2]).body == b"hello"
+        gate.set()
+        assert {front.next_frame()[1] for _ in range(2)} == set(numbers[:2])
 
 
 def test_more_than_could_ever_wait_is_given_back_as_busy() -> None:
