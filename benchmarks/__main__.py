@@ -22,6 +22,8 @@ SCENARIOS = (
     "hello_asgi",
     "hello_wsgi",
     "mixed_sleep",
+    "burst",
+    "django",
     "files_small",
     "files_many",
     "files_large",
@@ -30,6 +32,7 @@ SCENARIOS = (
     "files_gzip",
     "idle_connections",
     "startup",
+    "scale_up",
     "sites",
 )
 GROUPS = {"files": tuple(name for name in SCENARIOS if name.startswith("files_"))}

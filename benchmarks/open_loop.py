@@ -1,9 +1,10 @@
 """Ask at a fixed rate, whatever becomes of it (open loop), and keep one entry for each request.
 
-wrk can't: its clients wait for their answers, so they ask less often where a server is slow, and a pause costs each of
-them one slow answer. Here a request is sent when it is due, on a connection that is free or on a new one, and its
-latency counts from when it was due. ``OpenLoop`` runs this module as a process of its own, which ends when its time is
-over, when its stdin is closed (also by the death of the parent), or after ``MOST_S``.
+wrk can't: its clients wait for their answers, so they ask less often where a server is slow, and a pause costs each
+of them one slow answer. Here a request is sent when it is due, on a connection that is free or on a new one, and its
+latency counts from when it was due; free connections take turns. ``OpenLoop`` runs this module as a process of its
+own, which ends when its time is over, when its stdin is closed (also by the death of the parent), or after
+``MOST_S``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,8 +85,17 @@ class OpenLoop:
     """A running load; ``end`` it, or ``wait`` until its time is over, to have its entries."""
 
     def __init__(
-        self, port: int, output: Path, streams: Iterable[Stream], seconds: float = MOST_S, timeout_s: float = 15.0
+        self,
+        port: int,
+        output: Path,
+        streams: Iterable[Stream],
+        seconds: float = MOST_S,
+        *,
+        connections: int = 0,
+        timeout_s: float = 15.0,
     ) -> None:
+        """``connections``: how many are opened before the first request; more are when all are in use."""
+
         self._output = output
         self._seconds = seconds
         self._timeout_s = timeout_s
@@ -92,6 +103,7 @@ class OpenLoop:
             "port": port,
             "output": str(output),
             "seconds": min(seconds, MOST_S),
+            "connections": connections,
             "timeout_s": timeout_s,
             "streams": [asdict(stream) for stream in streams],
         }
@@ -168,7 +180,7 @@ class _Call:
 class _Link(asyncio.Protocol):
     """One connection; one request at a time."""
 
-    def __init__(self, load: _Load, call: _Call) -> None:
+    def __init__(self, load: _Load, call: _Call | None) -> None:
         self.load = load
         self.call: _Call | None = call
         self.received = b""
@@ -177,11 +189,10 @@ class _Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         self.load.links += 1
-        call = self.call
-        if call is None:
-            transport.close()
+        if self.call is None:
+            self.load.free.append(self)
         else:
-            self.send(call)
+            self.send(self.call)
 
     def send(self, call: _Call) -> None:
         self.call = call
@@ -248,7 +259,7 @@ class _Load:
     def __init__(self, port: int, timeout_s: float) -> None:
         self.port = port
         self.timeout_s = timeout_s
-        self.free: list[_Link] = []
+        self.free: deque[_Link] = deque()
         self.links = 0
         self.entries: list[Entry] = []
         self.running: dict[tuple[str, int], _Call] = {}
@@ -258,7 +269,7 @@ class _Load:
     def launch(self, call: _Call) -> None:
         self.running[call.kind, call.number] = call
         while call.stays and self.free:
-            link = self.free.pop()
+            link = self.free.popleft()
             if link.transport and not link.transport.is_closing():
                 link.send(call)
                 return
@@ -323,6 +334,8 @@ async def _run(plan: dict[str, Any]) -> list[Entry]:
     is_asked_to_end = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), is_asked_to_end.set)
+    for _ in range(plan["connections"]):
+        await loop.create_connection(lambda: _Link(load, None), "127.0.0.1", plan["port"])
     print("running", flush=True)
     begun = time.monotonic()
     sources = [_Source(Stream(**stream), begun) for stream in plan["streams"]]
@@ -339,7 +352,7 @@ async def _run(plan: dict[str, Any]) -> list[Entry]:
     while load.running:
         load.sweep()
         await asyncio.sleep(0.02)
-    for link in load.free[:]:
+    for link in list(load.free):
         link.abort()
     return load.entries
 

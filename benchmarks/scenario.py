@@ -27,6 +27,9 @@ METRICS = {
     "start_s": "start s",
     "mib_per_s": "MiB/s",
     "slow_per_s": "slow req/s",
+    "behind": "behind",
+    "asked_per_s": "asked/s",
+    "lag_ms": "lag ms",
     "log_bytes": "log B/req",
     "errors": "errors",
 }

@@ -54,31 +54,46 @@ def pyserve(site_toml: str, name: str = "pyserve", host: str = "bench.localhost"
     return Contender(name, build)
 
 
-def pyserve_app(attribute: str, workers: int, threads: int = 1) -> Contender:
-    return pyserve(f"""
+def pyserve_app(
+    attribute: str,
+    workers: int | str,
+    threads: int = 1,
+    *,
+    name: str = "pyserve",
+    entry: str = APPS,
+    root: Path = REPOSITORY,
+    more: str = "",
+) -> Contender:
+    """``workers``: how many, or a table; ``entry``: the module, below ``root``; ``more``: further keys of the app."""
+    return pyserve(
+        f"""
 [app.hello]
-entry   = "{APPS}:{attribute}"
-root    = "{REPOSITORY}"
+entry   = "{entry}:{attribute}"
+root    = "{root}"
 workers = {workers}
 threads = {threads}
+{more}
 
 [site.bench]
 hosts = ["bench.localhost"]
 app   = "hello"
-""")
+""",
+        name,
+    )
 
 
 Argv = tuple[str, ...]
 
 
-def uvicorn_argv(tools: Tools) -> Argv:
-    return (tools.find("uvicorn"), f"{APPS}:asgi", "--loop", "uvloop", "--http", "httptools", "--workers", "1")
+def uvicorn_argv(tools: Tools, target: str = f"{APPS}:asgi", workers: int = 1) -> Argv:
+    return (tools.find("uvicorn"), target, "--loop", "uvloop", "--http", "httptools", "--workers", str(workers))
 
 
-def uvicorn_alone(settings: Settings) -> Contender:
+def uvicorn_alone(settings: Settings, attribute: str = "asgi", workers: int = 1) -> Contender:
     def argv(port: int) -> Argv:
         address = ("--host", "127.0.0.1", "--port", str(port))
-        return (*uvicorn_argv(settings.tools), *address, "--timeout-keep-alive", "75", "--access-log")
+        start = uvicorn_argv(settings.tools, f"{APPS}:{attribute}", workers)
+        return (*start, *address, "--timeout-keep-alive", "75", "--access-log")
 
     return _alone(settings, "uvicorn", "uvicorn", argv)
 
@@ -105,17 +120,39 @@ def granian_alone(settings: Settings, interface: str, workers: int, connections:
     return _alone(settings, "granian", "granian", argv)
 
 
-def nginx_uvicorn(settings: Settings) -> Contender:
+def gunicorn_alone(settings: Settings, attribute: str, workers: int, kind: str = "sync", threads: int = 1) -> Contender:
+    def argv(port: int) -> Argv:
+        start = (settings.tools.find("gunicorn"), f"{APPS}:{attribute}", "--bind", f"127.0.0.1:{port}")
+        size = ("--workers", str(workers), "--worker-class", kind, "--threads", str(threads))
+        return (*start, *size, "--keep-alive", "75", "--access-logfile", "-")
+
+    return _alone(settings, f"gunicorn {kind}" + (f" x {threads}" if threads > 1 else ""), "gunicorn", argv)
+
+
+def nginx_uvicorn(
+    settings: Settings, target: str = f"{APPS}:asgi", workers: int = 1, root: Path = REPOSITORY
+) -> Contender:
     def backend(folder: Path) -> Argv:
         log = "--access-log" if settings.backend_logs else "--no-access-log"
-        return (*uvicorn_argv(settings.tools), "--uds", f"{folder}/app.sock", log)
+        place = () if root == REPOSITORY else ("--app-dir", str(root))
+        return (*uvicorn_argv(settings.tools, target, workers), *place, "--uds", f"{folder}/app.sock", log)
 
     return _behind_nginx(settings, "nginx > uvicorn", "uvicorn", backend, keepalive=True)
 
 
-def nginx_gunicorn(settings: Settings, attribute: str, workers: int, kind: str = "sync", threads: int = 1) -> Contender:
+def nginx_gunicorn(
+    settings: Settings,
+    attribute: str,
+    workers: int,
+    kind: str = "sync",
+    threads: int = 1,
+    *,
+    entry: str = APPS,
+    root: Path = REPOSITORY,
+) -> Contender:
     def backend(folder: Path) -> Argv:
-        argv = (settings.tools.find("gunicorn"), f"{APPS}:{attribute}", "--bind", f"unix:{folder}/app.sock")
+        place = () if root == REPOSITORY else ("--chdir", str(root))
+        argv = (settings.tools.find("gunicorn"), f"{entry}:{attribute}", *place, "--bind", f"unix:{folder}/app.sock")
         size = ("--workers", str(workers), "--worker-class", kind, "--threads", str(threads))
         log = ("--access-logfile", f"{folder}/app-access.log") if settings.backend_logs else ()
         return (*argv, *size, *log)

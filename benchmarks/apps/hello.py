@@ -8,6 +8,7 @@ from typing import Any
 
 BODY = b"Hello, World!"
 SLEEP_S = 0.020
+LONG_S = 1.0
 
 _ASGI_HEAD = {
     "type": "http.response.start",
@@ -41,4 +42,25 @@ def wsgi_mixed(environ: dict[str, Any], start_response: Callable[..., object]) -
     """``/slow`` sleeps like a view that waits for a database; everything else answers at once."""
     if environ["PATH_INFO"] == "/slow":
         time.sleep(SLEEP_S)
+    return wsgi(environ, start_response)
+
+
+def wsgi_bursts(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """``/slow`` takes a second, as a report or somebody else's service does; everything else answers at once."""
+    if environ["PATH_INFO"].startswith("/slow"):
+        time.sleep(LONG_S)
+    return wsgi(environ, start_response)
+
+
+async def asgi_bursts(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """The same with a slow call that holds the loop: one that computes, or a library that knows nothing of loops."""
+    if scope["type"] == "http" and scope["path"].startswith("/slow"):
+        time.sleep(LONG_S)
+    await asgi(scope, receive, send)
+
+
+def wsgi_quarters(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """``/quarter`` takes a quarter of a second."""
+    if environ["PATH_INFO"] == "/quarter":
+        time.sleep(0.25)
     return wsgi(environ, start_response)

@@ -16,10 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.needs("wrk", "nginx")
-def test_a_short_run_prints_a_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", ["files_small", "scale_up"])
+def test_a_short_run_prints_a_table(tmp_path: Path, scenario: str) -> None:
     """Only that it works: figures of so short a run say nothing."""
     result = tmp_path / "results.json"
-    options = ["--scenario", "files_small", "--seconds", "0.3", "--rounds", "1", "--json", str(result)]
+    options = ["--scenario", scenario, "--seconds", "0.3", "--rounds", "1", "--json", str(result)]
     answer = subprocess.run(
         [sys.executable, "-m", "benchmarks", *options],
         cwd=ROOT,
@@ -31,6 +32,7 @@ def test_a_short_run_prints_a_table(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "pyserve" in answer.stdout
     assert "nginx" in answer.stdout
+    assert "not measured" not in answer.stdout
     assert json.loads(result.read_text())
     # Orphans become children of the test process, so nothing of it can hide.
     assert not [process for process in processes.descendants(os.getpid()) if not process.is_zombie]
