@@ -274,6 +274,7 @@ def test_a_failure_has_its_incident_in_the_page_and_in_the_log(shop: Site, kind:
         status, method, _, incident, *_ = page_of(failed)
         assert (failed.status, status, method) == (500, "500", "GET")
         assert re.fullmatch(INCIDENT, incident)
+        shop.wait_line(incident)
         assert len([line for line in shop.lines if incident in line]) == 1
         hung = client.get(told(HANGS[kind]))
         assert (hung.status, page_of(hung)[0]) == (504, "504")
