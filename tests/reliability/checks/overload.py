@@ -177,7 +177,8 @@ def run_case(stage: Stage, case: Case, seconds: float) -> list[Figure]:
     back_s = back_to_normal_s(stage, case, 5 * 10, 10)
     done = [entry for entry in entries if entry.is_ok]
     refused = [entry for entry in entries if entry.status == 503 and not entry.cause]
-    others = Counter(entry.cause or str(entry.status) for entry in entries if entry not in set(done) | set(refused))
+    known = {id(entry) for entry in (*done, *refused)}
+    others = Counter(entry.cause or str(entry.status) for entry in entries if id(entry) not in known)
     lags = sorted(entry.lag_s for entry in entries)
     lag_ms = lags[len(lags) * 99 // 100] * 1000 if lags else 0.0
     begun = min(entry.due_s for entry in entries)
