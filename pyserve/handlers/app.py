@@ -51,10 +51,6 @@ class AppHandler:
         if not request.has_body:
             blob = request.memo.get("wire")
             if blob is None:
-                if b"upgrade" in request.hidden and self._pool.interface != WSGI and _asks_for_websocket(request):
-                    # LIMIT: an application that knows WebSockets would take the handshake for a page.
-                    exchange.fail(501, f"app {self._pool.name}: WebSockets can't be served yet")
-                    return
                 blob = pack_head(wire_head(request, self._mount, None))
                 if request.path in self._pool.health:
                     # Remembered nowhere, so that all others are spared this look.
@@ -78,11 +74,6 @@ class AppHandler:
             # Nobody wants the body before a worker was chosen: it waits in the kernel, not here.
             exchange.pause_body()
             self._pool.submit(call)
-
-
-def _asks_for_websocket(request: Request) -> bool:
-    """RFC 6455 §4.1."""
-    return b"websocket" in [word.strip(b" \t").lower() for word in (request.joined(b"upgrade") or b"").split(b",")]
 
 
 def wire_head(request: Request, mount: str, content_length: int | None) -> Head:

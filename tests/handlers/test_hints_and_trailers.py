@@ -191,21 +191,11 @@ def test_an_error_page_has_neither() -> None:
     assert (page.status, page.headers.get("trailer")) == (502, None)
 
 
-# WebSockets, which are not there yet.
-
-
-@pytest.mark.parametrize("upgrade", ["websocket", "h2c, WebSocket"])
-def test_a_websocket_is_refused_with_a_reason(upgrade: str) -> None:
-    table = Table(interface=frames.ASGI)
-    exchange = FakeExchange(make_request("/ws", upgrade=upgrade, connection="upgrade"))
-    table.handler.handle(exchange, None)  # type: ignore[arg-type]
-    assert (exchange.status, exchange.reason) == (501, "app shop: WebSockets can't be served yet")
-    assert not table.worker().streams
-
-
-@pytest.mark.parametrize(("interface", "upgrade"), [(frames.WSGI, "websocket"), (frames.ASGI, "h2c")])
-def test_any_other_upgrade_is_left_unanswered_and_the_request_served(interface: int, upgrade: str) -> None:
-    """RFC 9110 §7.8: a server may ignore the field. What a WSGI application does with it is its own business."""
+@pytest.mark.parametrize(
+    ("interface", "upgrade"), [(frames.WSGI, "websocket"), (frames.ASGI, "websocket"), (frames.ASGI, "h2c")]
+)
+def test_an_upgrade_is_left_unanswered_and_the_request_served(interface: int, upgrade: str) -> None:
+    """RFC 9110 §7.8: a server may ignore the field. What an application does with the request is its own business."""
     table = Table(interface=interface)
     exchange = FakeExchange(make_request("/", upgrade=upgrade, connection="upgrade"))
     table.handler.handle(exchange, None)  # type: ignore[arg-type]

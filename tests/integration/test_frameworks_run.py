@@ -220,14 +220,6 @@ def test_a_scope_is_what_the_types_of_asgiref_say(shops: Shops) -> None:
     assert (answer.status_code, answer.text) == (200, "right")
 
 
-def test_a_websocket_is_refused_with_a_reason(shops: Shops) -> None:
-    """Until there are WebSockets; the pages beside them are served."""
-    fields = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-    fields["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
-    assert shops.site.get("/ws", "channels", **fields).status == 501
-    shops.site.wait_line("app channels: WebSockets can't be served yet")
-
-
 def test_each_lifespan_is_seen_from_start_to_stop(start_site: StartSite, tmp_path: Path) -> None:
     shops = start(start_site, tmp_path, *LIFESPANS)
     for framework in LIFESPANS:
