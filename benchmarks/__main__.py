@@ -31,6 +31,7 @@ SCENARIOS = (
     "files_range",
     "files_gzip",
     "idle_connections",
+    "preload",
     "startup",
     "scale_up",
     "sites",

@@ -67,13 +67,13 @@ def cpu_time(roots: Iterable[int]) -> CpuTime:
 
 def pss_bytes(roots: Iterable[int]) -> int:
     """Return the memory of all trees."""
-    total = 0
-    for pid in tree_of(roots, read_processes()):
-        try:
-            rollup = (PROC / str(pid) / "smaps_rollup").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended meanwhile
-        for line in rollup.splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total
+    return sum(pss_of(pid) for pid in tree_of(roots, read_processes()))
+
+
+def pss_of(pid: int) -> int:
+    """Return the memory of one process, 0 if it has ended meanwhile."""
+    try:
+        rollup = (PROC / str(pid) / "smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))

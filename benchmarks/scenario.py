@@ -23,6 +23,7 @@ METRICS = {
     "p999_ms": "p99.9 ms",
     "max_ms": "max ms",
     "pss_mib": "PSS MiB",
+    "worker_mib": "MiB/worker",
     "kib_per_connection": "KiB/conn",
     "start_s": "start s",
     "mib_per_s": "MiB/s",

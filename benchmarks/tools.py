@@ -19,6 +19,7 @@ HOW_TO_GET = {
     "nginx": "apt-get install nginx-light",
     "uwsgi": "apt-get install uwsgi-core uwsgi-plugin-python3, or pip install uwsgi in the peers' venv",
     "uvicorn": "pip install uvicorn uvloop httptools in the peers' venv",
+    "django-admin": "pip install django in the peers' venv",
     "gunicorn": "pip install gunicorn in the peers' venv",
     "granian": "pip install 'granian[uvloop]' in the peers' venv",
 }
