@@ -63,6 +63,7 @@ def test_a_dead_worker_is_told_to_the_fronts_in_words_and_replaced(start_master:
 
 def test_a_dead_front_is_replaced_on_the_same_socket_and_gets_all_workers(start_master: StartMaster) -> None:
     run = start_master(app("boots", 2)).wait_ready()
+    run.wait_heard("WORKER_ADDED", 2)  # ready is said with the first
     old = run.heard("SNAPSHOT")[0][0]
     os.kill(old, signal.SIGKILL)
     run.wait_heard("SNAPSHOT", 2)
