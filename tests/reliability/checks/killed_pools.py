@@ -25,9 +25,14 @@ PAUSE_S = 4.0
 def kill_all(stage: Stage) -> list[Kill]:
     """Kill every worker of both applications and wait until there are as many as before."""
     pids = [pid for app in WORKERS for pid in ready_pids(stage, app)]
+    watchers = [stage.site.child.pid, *stage.site.front_pids()]
+    for pid in watchers:
+        os.kill(pid, signal.SIGSTOP)  # so that nobody sees one die while another, which is to die, takes over
     at_s = time.monotonic()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+    for pid in watchers:
+        os.kill(pid, signal.SIGCONT)
     while (passed_s := time.monotonic() - at_s) < 30:
         now = {app: ready_pids(stage, app) for app in WORKERS}
         if all(len(now[app]) == count and not set(now[app]) & set(pids) for app, count in WORKERS.items()):

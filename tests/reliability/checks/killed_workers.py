@@ -57,6 +57,12 @@ def ledger_env(stage_folder: str, work_s: float = WORK_S) -> str:
     return f'env = {{ LEDGER = "{stage_folder}/calls", WORK_S = "{work_s:g}" }}'
 
 
+def _is_right_after(entry: ledger.Entry, kills: list[Kill]) -> bool:
+    """Was it answered when a worker had just died?"""
+    answered_s = entry.begun_s + entry.latency_s
+    return any(0 <= answered_s - kill.at_s <= 2 * TOLD_MS / 1000 for kill in kills)
+
+
 def judge(entries: list[ledger.Entry], calls: Calls, kills: list[Kill], deaths: dict[int, float]) -> list[Figure]:
     """Hold what became of every request against what the applications noted. ``deaths``: pid → when it was killed."""
     gets = [entry for entry in entries if not entry.kind.endswith("post")]
@@ -67,7 +73,10 @@ def judge(entries: list[ledger.Entry], calls: Calls, kills: list[Kill], deaths: 
     cut = {call.number for call in calls.unended if call.pid in deaths and call.number in posts}
     right = [number for number in cut if number in failed and failed[number].cause == "status 502"]
     # A call that was over may die before its answer has left the worker: then it had begun in it, right before the end.
-    strangers = [number for number in failed if number not in begun_in_dead]
+    unknown = [entry for number, entry in failed.items() if number not in begun_in_dead]
+    # Between the worker's mark and the application's first line there is a moment in which only the front knows.
+    marked = [entry for entry in unknown if entry.cause == "status 502" and _is_right_after(entry, kills)]
+    strangers = [entry for entry in unknown if entry not in marked]
     twice = [number for number, times in calls.times.items() if number in posts and times > 1]
     told_ms = [
         (entry.begun_s + entry.latency_s - deaths[begun_in_dead[number].pid]) * 1000
@@ -75,11 +84,12 @@ def judge(entries: list[ledger.Entry], calls: Calls, kills: list[Kill], deaths: 
         if number in begun_in_dead
     ]
     causes = ", ".join(sorted({f"{entry.kind} {entry.cause}" for entry in failed_gets})[:4])
-    lost = ", ".join(sorted({f"{failed[number].kind} {failed[number].cause}" for number in strangers})[:4])
+    lost = ", ".join(sorted({f"{entry.kind} {entry.cause}" for entry in strangers})[:4])
     return [
         none_of("failed GET requests (files, WSGI, ASGI)", len(failed_gets), len(gets), causes),
         all_of("POST that had begun and could not end: 502", len(right), len(cut)),
-        told("further 502 of what was over, but not sent yet", f"{len(failed) - len(right) - len(strangers)}"),
+        told("further 502 of what was over, but not sent yet", f"{len(failed) - len(right) - len(unknown)}"),
+        told("further 502 that the worker had marked, and not called yet", f"{len(marked)}"),
         none_of("failed POST that had not begun in a killed worker", len(strangers), len(posts), lost),
         none_of("POST that began twice", len(twice), len(posts)),
         told("GET that were tried again", f"{sum(times > 1 for times in calls.times.values()) - len(twice)}"),
