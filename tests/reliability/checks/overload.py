@@ -57,7 +57,7 @@ class Case(NamedTuple):
 
 CASES = (
     Case("sleeping", "10 ms asleep, 4 workers", "/work/0.01/{n}", 4, 100, 8),
-    Case("computing", "5 ms of the CPU, 1 worker", "/burn/0.005/{n}", 1, 50, 2),
+    Case("computing", "5 ms of the CPU, 1 worker", "/burn/0.005/{n}", 1, 20, 2),
     Case("long", "10 ms asleep, a queue longer than its time", "/work/0.01/{n}", 4, 5000, 8),
 )
 
