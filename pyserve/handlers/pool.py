@@ -31,6 +31,8 @@ STALE_HEARTBEAT_S = 0.05
 LOOK_AGAIN_S = 0.002
 YIELD_S = 0.003
 """Longer than it takes others to look."""
+BEGUN_AFTER_S = 0.5
+"""Whoever was sent to a worker so long ago and has not begun there waits for one that holds it."""
 TURN_S = 0.006
 """How soon a front looks whether a worker that was busy for another front is free."""
 LEFT_AFTER_S = 1.0
@@ -548,13 +550,24 @@ class Pool:
             self._tell_idle(worker)
 
     def _tell_idle(self, worker: Worker) -> None:
-        if (
-            not worker.is_idle_told
-            and all(call.is_timed_out for call in worker.streams.values())
-            and not self.stacks.is_waiting_for(worker)
-        ):
+        if not worker.is_idle_told and self._is_idle(worker) and not self.stacks.is_waiting_for(worker):
             worker.is_idle_told = True
             self._reports.worker_idle(worker.number)
+
+    def _is_idle(self, worker: Worker) -> bool:
+        """Runs nothing there but what has timed out?
+
+        What waits behind that and was not begun for so long never will be: it moves when the worker is killed.
+        """
+        waiting = [call for call in worker.streams.values() if not call.is_timed_out]
+        if not waiting or len(waiting) == len(worker.streams):
+            return not waiting
+        last_started = worker.scoreboard.last_started(self._front)
+        latest = monotonic() - BEGUN_AFTER_S + self._timeout_s
+        return all(
+            frames.is_after(call.stream, last_started) and call.can_move(False) and call.deadline <= latest
+            for call in waiting
+        )
 
     def remove(self, number: int, how: str) -> None:
         """A worker is dead and everything it wrote was read.

@@ -556,6 +556,47 @@ def test_behind_a_stream_whose_client_is_waited_for_nobody_waits_beyond_the_dead
     assert table.told[-2] == ("stuck", 1)
 
 
+@pytest.mark.parametrize("interface", [frames.WSGI, frames.ASGI])
+def test_who_waits_unbegun_behind_a_request_that_timed_out_does_not_keep_the_worker(interface: int) -> None:
+    table = Table(interface=interface, threads=2)
+    stuck, waiting = table.ask("/stuck", "POST"), table.ask("/next", "POST")
+    first, second = table.streams()
+    table.start(first)
+    calls = table.worker().streams
+    calls[first].deadline -= 31
+    table.pool.sweep(monotonic())
+    table.pool.drain(1)
+    table.timers.fire()
+    assert stuck.status == 504
+    assert ("idle", 1) not in table.told, "the second has only just been sent, and may begin yet"
+    calls[second].deadline -= 1
+    table.pool.sweep(monotonic())
+    assert table.told[-1] == ("idle", 1)
+    table.add_worker(2, interface)
+    table.pool.remove(1, "killed by signal 9 (SIGKILL)")
+    assert not waiting.over
+    assert len(table.streams(2)) == 1
+
+
+def test_who_has_begun_beside_a_request_that_timed_out_keeps_the_worker() -> None:
+    table = Table(threads=2)
+    table.ask("/stuck")
+    running = table.ask("/next")
+    first, second = table.streams()
+    table.start(second)
+    calls = table.worker().streams
+    calls[first].deadline -= 31
+    calls[second].deadline -= 20
+    table.pool.sweep(monotonic())
+    table.pool.drain(1)
+    table.timers.fire()
+    table.pool.sweep(monotonic())
+    assert ("idle", 1) not in table.told
+    table.answer(second)
+    assert running.status == 200
+    assert table.told[-1] == ("idle", 1)
+
+
 def test_an_answer_to_head_whose_length_nobody_knows_claims_none() -> None:
     table = Table()
     exchange = table.ask(method="HEAD")
