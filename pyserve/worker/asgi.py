@@ -28,6 +28,8 @@ from .scopes import Scopes
 
 _BEAT_S = 0.02
 """The front calls a loop stuck whose heartbeat is older than 50 ms (D11)."""
+_HELD_UP_NS = 500_000_000
+"""Since the last heartbeat, while a request runs."""
 
 # The application's task factory is not touched: only the request's own task starts at once, where Python can.
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -117,13 +119,21 @@ class AsgiRunner(Desk):
         """Answers are never kept longer than a turn of the loop: nothing to do."""
 
     def stack_of(self, channel: Channel, number: int) -> str:
-        """Where a stream is just now; "" if it does not run here."""
+        """Where a stream is just now, and what holds the loop up if it does not turn; "" if it does not run here."""
         stream = channel.streams.get(number)
         if stream is None or stream.state != STARTED:
-            return ""
+            held = "" if self.is_over(channel, number) else stacks.in_application(self._thread)
+            return held and f"not begun; the loop is held up:\n{held}"
         task = self.tasks.get(stream)
-        # One that is not known yet is being started in this very moment, by the loop's own thread.
-        return stacks.of_thread(self._thread) if task is None else stacks.of_task(task, self._thread)
+        if task is None:
+            # It is being started in this very moment, by the loop's own thread.
+            return stacks.of_thread(self._thread)
+        text = stacks.of_task(task, self._thread)
+        if monotonic_ns() - self.scoreboard.heartbeat_ns() > _HELD_UP_NS:
+            held = stacks.in_application(self._thread)
+            if held and held not in text:
+                text += f"and the loop is held up:\n{held}"
+        return text
 
     def _tell(self, what: str, about: Any, value: Any) -> None:
         self._news.append((what, about, value))

@@ -158,6 +158,11 @@ class Desk:
         self.lock.release()
         return True
 
+    def is_over(self, channel: Channel, number: int) -> bool:
+        """Was this stream here, and is no more? One that is neither has not been read yet."""
+        has_come = channel.last_met is not None and not is_after(number, channel.last_met)
+        return has_come and number not in channel.streams
+
     def count(self) -> int:
         """Return how many streams are here."""
         return sum(len(channel.streams) for channel in self.channels)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from time import monotonic_ns
 
+from . import stacks
 from .wsgi import WsgiStream
 from .wsgi_runner import WsgiRunner
 
@@ -57,6 +58,10 @@ class InlineRunner(WsgiRunner):
     def thread_of(self, stream: WsgiStream) -> int | None:
         # Of one front the youngest that has started is the one that runs; those before it are over.
         return self._ident if self.started[stream.channel.front] == stream.number else None
+
+    def held_by(self) -> str:
+        held = "" if self._ident is None else stacks.in_application(self._ident)
+        return held and f"not begun; another holds the worker:\n{held}"
 
     def wait_for_body(self, stream: WsgiStream) -> None:
         # Frames of other streams that arrive meanwhile wait their turn.

@@ -116,8 +116,14 @@ class WsgiRunner(Desk):
     def stack_of(self, channel: Channel, number: int) -> str:
         """Where a stream is just now; "" if it does not run here."""
         stream = channel.streams.get(number)
-        ident = None if stream is None or stream.state != STARTED else self.thread_of(stream)
+        if stream is None or stream.state != STARTED:
+            return "" if self.is_over(channel, number) else self.held_by()
+        ident = self.thread_of(stream)
         return "" if ident is None else stacks.of_thread(ident)
+
+    def held_by(self) -> str:
+        """Where the thread is that would have to begin a stream, "" = nothing of the application's holds it."""
+        return ""
 
     def thread_of(self, stream: WsgiStream) -> int | None:
         """Return the identifier of the thread that runs a stream, None if none does (any more)."""
