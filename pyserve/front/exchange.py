@@ -358,9 +358,9 @@ class Exchange:
             # In the next turn: for a client that takes all at once this would never return.
             self.connection.context.loop.call_soon(self.receiver.on_writable)
 
-    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+    def fail(self, status: int, reason: str, block: bytes = b"") -> str:
         if self.over:
-            return
+            return ""
         incident = ""
         if status >= 500:
             incident = os.urandom(5).hex()
@@ -369,13 +369,14 @@ class Exchange:
             )
         if self.status and not self._head:  # while it is held nothing has gone yet
             self.abort()
-            return
+            return incident
         pages = self.modifiers.pages
         page = pages.get(status) if pages is not None else None
         if page is None:
             self.send(status, ERROR_BLOCK + block, error_page(status, incident))
         else:
             page.answer(self, status, block, incident)
+        return incident
 
     def renew(self) -> Exchange:
         """End for everybody who has a hand in this; return one in its place, for the same request and its log line."""

@@ -281,8 +281,8 @@ class Front:
         self._context.error_log.error(why)
         self._say(messages.pack_number(messages.WORKER_BROKE, worker))
 
-    def worker_mute(self, worker: int) -> None:
-        self._say(messages.pack_number(messages.WORKER_MUTE, worker))
+    def worker_mute(self, worker: int, request: str) -> None:
+        self._say(messages.pack_number_text(messages.WORKER_MUTE, worker, request))
 
     def worker_left(self, worker: int, running: str) -> None:
         self._say(messages.pack_number_text(messages.WORKER_LEFT, worker, running))

@@ -207,14 +207,14 @@ class PageExchange:
     def at_end(self, callback: Callable[[], None]) -> None:
         self._exchange.at_end(callback)
 
-    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+    def fail(self, status: int, reason: str, block: bytes = b"") -> str:
         if self.over:
-            return
+            return ""
         if self._has_begun:
-            self._exchange.fail(status, reason)
-            return
+            return self._exchange.fail(status, reason)
         self._failed(reason)
         self._exchange.send(self._status, ERROR_BLOCK + self._block, error_page(self._status, self._incident))
+        return self._incident
 
     def abort(self) -> None:
         self._exchange.abort()

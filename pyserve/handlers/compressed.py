@@ -304,9 +304,9 @@ class CompressedExchange:
         else:
             self._stream.end()
 
-    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+    def fail(self, status: int, reason: str, block: bytes = b"") -> str:
         self._has_answer = self._has_ended = True
-        self._exchange.fail(status, reason, block)
+        return self._exchange.fail(status, reason, block)
 
     def abort(self) -> None:
         self._has_answer = self._has_ended = True

@@ -230,11 +230,11 @@ class HandOverExchange:
     def at_end(self, callback: Callable[[], None]) -> None:
         self._answered.at_end(callback)
 
-    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+    def fail(self, status: int, reason: str, block: bytes = b"") -> str:
         if self._has_named:
             self._hand_over.failed_late(reason)
-        else:
-            self._answered.fail(status, reason, block)
+            return ""
+        return self._answered.fail(status, reason, block)
 
     def abort(self) -> None:
         if not self._has_named:

@@ -129,9 +129,9 @@ class Exchange(Protocol):
     def is_writable(self) -> bool: ...  # False: keep the rest until `on_writable`
     def finish(self) -> None: ...  # fewer bytes than `length` cut the connection
     def at_end(self, callback: Callable[[], None]) -> None: ...  # call it once the exchange is over, however it ended
-    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+    def fail(self, status: int, reason: str, block: bytes = b"") -> str:
         """Answer with an error page (cut, if the head is out). 5xx: ``reason`` goes to the log under an id that the
-        page has too."""
+        page has too, and which is returned; "" = there is none."""
 
     def abort(self) -> None: ...  # cut now
 

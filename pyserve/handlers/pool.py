@@ -24,7 +24,7 @@ from pyserve.handlers.stacks import Stacks
 from pyserve.http.request import Request
 from pyserve.wire import frames
 from pyserve.wire.board import IN_FLIGHT, QUEUED, SERVED, Board
-from pyserve.wire.codec import Head
+from pyserve.wire.codec import Head, unpack_peer
 from pyserve.wire.scoreboard import Scoreboard
 
 STALE_HEARTBEAT_S = 0.05
@@ -43,6 +43,8 @@ CANCELLED_S = 1.0
 MAX_LINES = 20
 MAX_TARGET = 500
 """Of what a dead worker ran, so much is told."""
+STACKS_AT_ONCE = 20
+"""So many stuck requests of one worker are asked for at once; of more the rest get their 504 alone."""
 GROW_AFTER_S = 0.05
 """Who has waited so long would have been better off with one worker more."""
 RETRY_LATER = b"retry-after: 5\r\n"
@@ -65,7 +67,7 @@ class Reports(Protocol):
     def worker_idle(self, worker: int) -> None: ...
     def worker_stuck(self, worker: int) -> None: ...
     def worker_broke(self, worker: int, why: str) -> None: ...
-    def worker_mute(self, worker: int) -> None: ...
+    def worker_mute(self, worker: int, request: str) -> None: ...
     def worker_left(self, worker: int, running: str) -> None: ...
     def app_wanted(self, app: int) -> None: ...
     def log(self, text: str) -> None: ...
@@ -237,11 +239,7 @@ class Pool:
 
     def _end_cancelled(self, worker: Worker, call: AppCall) -> None:
         if worker.streams.get(call.stream) is call and not call.is_timed_out:
-            call.is_timed_out = True
-            worker.is_open = False
-            self._reports.worker_stuck(worker.number)
-            if worker.is_draining:
-                self._tell_idle(worker)
+            self._is_stuck(worker, call, f"still runs it {CANCELLED_S:g} s after it was cancelled")
 
     def _has_open_seat(self) -> bool:
         return any(worker.is_open for worker in self._seats)
@@ -550,7 +548,7 @@ class Pool:
             self._tell_idle(worker)
 
     def _tell_idle(self, worker: Worker) -> None:
-        if not worker.is_idle_told and self._is_idle(worker) and not self.stacks.is_waiting_for(worker):
+        if not worker.is_idle_told and self._is_idle(worker) and not self.stacks.waits_for(worker):
             worker.is_idle_told = True
             self._reports.worker_idle(worker.number)
 
@@ -588,17 +586,18 @@ class Pool:
         self._observe_requests(now)
         streams, worker.streams = worker.streams, {}
         self.stacks.forget(worker)
-        self._reports.worker_left(worker.number, _running_words(streams, last_started))
+        began: list[str] = []
         for stream, call in reversed(streams.items()):
-            if call.exchange.over:
-                continue
             has_started = not frames.is_after(stream, last_started)
             if call.is_timed_out:
-                call.exchange.fail(504, self._late(worker))
+                became = "past its time"
+            elif call.exchange.over:
+                became = "its client had left"
             elif call.can_move(has_started) and (not has_started or self._retries.take(running, now)):
                 call.is_retry = call.is_retry or has_started
                 call.take_back()
                 self._requeue(call)
+                became = "tried again"
             else:
                 why = ""
                 if call.is_retry:
@@ -606,7 +605,11 @@ class Pool:
                 elif has_started and call.can_move(True):
                     why = "; not tried again: too many were lately"
                 call.worker = None
-                call.exchange.fail(502, f"app {self.name}: worker {worker.pid} {how} while running this request{why}")
+                reason = f"app {self.name}: worker {worker.pid} {how} while running this request{why}"
+                became = f"502 {call.exchange.fail(502, reason)}"
+            if has_started:
+                began.append(f"{_named(call)}, {now - call.exchange.started:.3f} s, {became}")
+        self._reports.worker_left(worker.number, _running_words(began[::-1], len(streams) - len(began)))
         self.pump()
 
     def set_reason(self, reason: str) -> None:
@@ -662,29 +665,46 @@ class Pool:
         if self._waits_for_another(worker, call):
             call.deadline = now + 1.0  # it was asked back; the one before it will be late itself, and cost the worker
             return
+        self._is_stuck(worker, call, f"gave no answer within {self._timeout_s:g} s")
+
+    def _is_stuck(self, worker: Worker, call: AppCall, what: str) -> None:
+        """A call does not end: have its worker replaced, and see where it stands."""
         call.is_timed_out = True
         worker.is_open = False
         self._reports.worker_stuck(worker.number)
-        self.stacks.ask(worker, call.stream, lambda text: self._give_up(worker, call, text))
-
-    def _give_up(self, worker: Worker, call: AppCall, stack: str | None) -> None:
-        """Answer for a call whose time is over, now that it is known where it stands."""
-        if stack is None:
-            told = "it says nothing: stopped, or in code that does not let go of the interpreter"
-            if worker.number in self.workers:
-                self._reports.worker_mute(worker.number)
-        elif stack:
-            told = f"its stack:\n{stack.rstrip()}"
+        if self.stacks.waits_for(worker) < STACKS_AT_ONCE:
+            self.stacks.ask(worker, call.stream, lambda text: self._give_up(worker, call, what, text))
         else:
-            told = "it has no stack there: not begun, or just over"
-        call.exchange.fail(504, f"{self._late(worker)}; {told}")
-        if worker.number in self.workers:
+            self._give_up(worker, call, f"{what}, as many others there", "")
+
+    def _give_up(self, worker: Worker, call: AppCall, what: str, stack: str | None) -> None:
+        """Answer for a call that is stuck, now that it is known where it stands."""
+        exchange = call.exchange
+        is_there = worker.number in self.workers
+        if stack:
+            told = f"; its stack:\n{stack.rstrip()}"
+        elif stack is None and is_there:
+            told = "; it says nothing: stopped, or in code that does not let go of the interpreter"
+        elif stack is None:
+            told = "; it died before it said where it was"
+        elif worker.streams.get(call.stream) is not call:
+            told = "; it has just ended there"
+        else:
+            told = ""
+        age_s = monotonic() - exchange.started
+        whose = f"{_client_of(call)}, {age_s:.1f} s ago"
+        reason = f"app {self.name}: worker {worker.number} (pid {worker.pid}) {what} (from {whose}){told}"
+        if exchange.over:  # its client did not wait for so long; that it is stuck is worth knowing all the same
+            self._reports.log(f"{_named(call)}: {reason}")
+            incident = ""
+        else:
+            incident = exchange.fail(504, reason)
+        if is_there:
+            if stack is None:
+                self._reports.worker_mute(worker.number, f"{_named(call)} {incident}".rstrip())
             worker.channel.send_control(frames.frame(frames.DISCONNECT, call.stream))
             if worker.is_draining:
                 self._tell_idle(worker)
-
-    def _late(self, worker: Worker) -> str:
-        return f"app {self.name}: worker {worker.pid} gave no answer within {self._timeout_s:g} s"
 
     def _waits_for_another(self, worker: Worker, call: AppCall) -> bool:
         """Has this call not begun because another one, whose own time runs, holds the worker?
@@ -702,21 +722,21 @@ class Pool:
         )
 
 
-def _running_words(streams: dict[int, AppCall], last_started: int) -> str:
-    """Return what a worker had when it died, a line for each request that had begun, oldest first."""
-    now = monotonic()
-    lines = []
-    waiting = 0
-    for stream, call in streams.items():
-        if frames.is_after(stream, last_started):
-            waiting += 1
-            continue
-        exchange = call.exchange
-        request = exchange.request
-        target = request.raw_target.decode("latin-1")
-        lines.append(f"{request.method} {target[:MAX_TARGET]}, {now - exchange.started:.3f} s")
-    if len(lines) > MAX_LINES:
-        lines[MAX_LINES:] = [f"and {len(lines) - MAX_LINES} more"]
+def _named(call: AppCall) -> str:
+    request = call.exchange.request
+    return f"{request.method} {request.raw_target[:MAX_TARGET].decode('latin-1')}"
+
+
+def _client_of(call: AppCall) -> str:
+    client = unpack_peer(call.exchange.peer_blob)[0]
+    return client[0] if client else "a Unix socket"
+
+
+def _running_words(began: list[str], waiting: int) -> str:
+    """Return what a worker had when it died: a line for each request that had begun, and how many had not."""
+    lines = began[:MAX_LINES]
+    if len(began) > MAX_LINES:
+        lines.append(f"and {len(began) - MAX_LINES} more")
     if waiting:
         lines.append(f"{waiting} had not begun")
     return "\n".join(lines)

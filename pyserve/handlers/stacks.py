@@ -44,8 +44,9 @@ class Stacks:
         for key in [key for key in self._asked if key[0] == worker.number]:
             self._end(key, None)
 
-    def is_waiting_for(self, worker: Worker) -> bool:
-        return any(key[0] == worker.number for key in self._asked)
+    def waits_for(self, worker: Worker) -> int:
+        """Return how many answers of a worker are waited for."""
+        return sum(key[0] == worker.number for key in self._asked)
 
     def _end(self, key: tuple[int, int], text: str | None) -> None:
         for on_text in self._asked.pop(key, ()):

@@ -22,6 +22,8 @@ from pyserve.wire.scoreboard import MAX_STACK_BYTES, PAGE_BYTES
 
 MEMORY_SAMPLES = 60
 
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+
 
 class Front:
     def __init__(self, number: int) -> None:
@@ -82,7 +84,9 @@ class Worker:
         self.is_stuck = False
         """While it drains: it is killed when nothing else runs there, instead of being asked to stop."""
         self.killed_for = ""
-        """Why we killed it, in words; "" = we did not."""
+        """Which limit we killed it for, in words; "" = for none."""
+        self.is_killed = False
+        """SIGKILL was sent to it, for whatever reason."""
         self.limits = Recycling()
         self.memory_bytes = 0
         self.memory: deque[tuple[float, int]] = deque(maxlen=MEMORY_SAMPLES)
@@ -91,6 +95,8 @@ class Worker:
         self.stack_read_bytes = 0
         """How much of what it wrote behind its page was taken already."""
         self.last_stack = ""
+        self.mute_requests: list[str] = []
+        """What fronts have said of the requests of which it does not say where they stand."""
         self.stack_timer: Timer | None = None
         """It was told to write its stacks: when they are read."""
 
@@ -177,6 +183,11 @@ def exit_words(status: int | None) -> str:
         except ValueError:
             return f"killed by signal {number}"
     return f"exited with status {os.WEXITSTATUS(status)}"
+
+
+def is_crash(status: int | None) -> bool:
+    """Did the process end by a signal that only a fault of its own sends?"""
+    return status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) in _CRASHES
 
 
 def stack_text(worker: Worker) -> str:

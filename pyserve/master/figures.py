@@ -7,7 +7,9 @@ template told: a wrong one gives wrong figures, nothing else.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
+OOM_LOOK_S = 2.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 
@@ -60,6 +62,40 @@ def oom_kills() -> int:
             return next((int(line.split()[1]) for line in vmstat if line.startswith(b"oom_kill ")), 0)
     except (OSError, ValueError):
         return 0
+
+
+class OomKills:
+    """Has the kernel just killed something for want of memory? It does not say whom, so a death by SIGKILL is explained
+    by a kill of the last seconds, and each kill explains one. ``look`` has to be called all the time."""
+
+    def __init__(self, count: Callable[[], int] = oom_kills) -> None:
+        self._count = count
+        self._explained = self._latest = count()
+        self._looked_at = 0.0
+
+    def look(self, now: float) -> None:
+        if now - self._looked_at >= OOM_LOOK_S:
+            self._looked_at = now
+            # Not the present number: a worker may be dead that was not waited for yet.
+            self._explained = max(self._explained, self._latest)
+            self._latest = self._count()
+
+    def explain(self) -> bool:
+        """Take one kill for the cause of a death; False = there is none."""
+        if self._count() <= self._explained:
+            return False
+        self._explained += 1
+        return True
+
+
+def catches(pid: int, number: int) -> bool:
+    """Does the process have a handler for a signal?"""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            caught = next((line.split()[1] for line in status if line.startswith(b"SigCgt:")), b"0")
+        return bool(int(caught, 16) >> (number - 1) & 1)
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def is_stopped(pid: int) -> bool:

@@ -164,8 +164,8 @@ class Master:
     def front_said(self, front: int, kind: int, worker: int) -> None:
         self._pools.front_said(front, kind, worker)
 
-    def front_told(self, front: int, worker: int, running: str) -> None:
-        self._pools.front_told(front, worker, running)
+    def front_told(self, front: int, kind: int, worker: int, text: str) -> None:
+        self._pools.front_told(front, kind, worker, text)
 
     def front_ended(self, front: int) -> None:
         self._pools.front_ended(front)

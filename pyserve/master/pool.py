@@ -26,7 +26,7 @@ from pyserve.master.loop import Line, Loop, Timer
 from pyserve.master.policy import STABLE_WORKER_S, Restarts
 from pyserve.master.recycling import limits_of_one
 from pyserve.master.renewal import WHY, Outcome, Renewal
-from pyserve.master.reports import application_part
+from pyserve.master.reports import MAX_REQUEST, MOST_NAMED, application_part, mute_words
 from pyserve.master.resources import Resources
 from pyserve.master.templates import TemplateCommand, TemplateKeeper, last_line, text_of
 from pyserve.net.channels import MessageChannel, shared_memory
@@ -72,7 +72,7 @@ class Pool:
         self._slots = deque(slots)
         self._new_number = new_number
         self._on_change = on_change
-        self.inquests = Inquests(loop, resources.log, self.app.name)
+        self.inquests = Inquests(loop, resources.log, resources.oom_kills, self.app.name)
         self._restarts = Restarts(STABLE_WORKER_S)
         self._balance_timer: Timer | None = None
         self._boots_fail = False
@@ -353,9 +353,20 @@ class Pool:
         self._resources.log.warning(f"app {self.app.name}: worker {worker.number} (pid {worker.pid}): warmup: {said}")
 
     def _too_slow(self, worker: Worker) -> None:
+        """Its time to start is over: see where it is, then kill it."""
+        worker.boot_timer = None
+        self._have_stack_written(worker, lambda: self._kill_slow(worker))
+
+    def _kill_slow(self, worker: Worker) -> None:
+        worker.stack_timer = None
+        if worker.state != "booting" or self._is_closing:
+            self._end_if_idle(worker)
+            return
         worker.failure = f"not ready within {self.app.startup_timeout_s:g} s (startup_timeout)"
+        worker.last_stack = application_part(child.stack_text(worker))
+        where = f"; it was here:\n{worker.last_stack}" if worker.last_stack else ""
         self._resources.log.error(
-            f"app {self.app.name}: worker {worker.number} (pid {worker.pid}): {worker.failure}; killed"
+            f"app {self.app.name}: worker {worker.number} (pid {worker.pid}): {worker.failure}; killed{where}"
         )
         self._kill(worker)
 
@@ -371,6 +382,7 @@ class Pool:
 
     def _kill(self, worker: Worker) -> None:
         """Kill a worker that still exists: by whoever is its parent, who alone can't hit another process."""
+        worker.is_killed = True
         self._signal(worker, signal.SIGKILL)
 
     def _signal(self, worker: Worker, number: int) -> None:
@@ -389,8 +401,6 @@ class Pool:
             self._on_change()
         elif kind == messages.WORKER_STUCK:
             self._stuck(worker)
-        elif kind == messages.WORKER_MUTE:
-            self._look_at_stack(worker)
         elif kind == messages.WORKER_IDLE:
             worker.idle_fronts.add(front)
             self._end_if_idle(worker)
@@ -417,24 +427,27 @@ class Pool:
             self._drain(worker)
             self.balance()
 
-    def _look_at_stack(self, worker: Worker) -> None:
-        """It does not say where it is: have ``faulthandler`` say it, which needs nothing of the interpreter."""
+    def look_at_stack(self, worker: Worker, request: str) -> None:
+        """A worker does not say where a request of its is: have ``faulthandler`` say it, which needs nothing of the
+        interpreter. The worker is not killed before that."""
+        if len(worker.mute_requests) < MOST_NAMED:
+            worker.mute_requests.append(request[:MAX_REQUEST])
         if worker.stack_timer is None:
+            self._have_stack_written(worker, lambda: self._tell_stack(worker))
+
+    def _have_stack_written(self, worker: Worker, then: Callable[[], None]) -> None:
+        if worker.stack_timer is not None:
+            worker.stack_timer.cancel()
+        if figures.catches(worker.pid, STACK_SIGNAL):  # it would end any other process
             self._signal(worker, STACK_SIGNAL)
-            worker.stack_timer = self._loop.after(STACK_WAIT_S, lambda: self._tell_stack(worker))
+        worker.stack_timer = self._loop.after(STACK_WAIT_S, then)
 
     def _tell_stack(self, worker: Worker) -> None:
         worker.stack_timer = None
-        if self.workers.get(worker.number) is not worker:
-            return
         worker.last_stack = application_part(child.stack_text(worker))
-        name = f"app {self.app.name}: worker {worker.number} (pid {worker.pid})"
-        if worker.last_stack:
-            self._resources.log.warning(f"{name} does not let go of the interpreter; its threads:\n{worker.last_stack}")
-        elif figures.is_stopped(worker.pid):
-            self._resources.log.warning(f"{name} is stopped by a signal: nobody can say where it is")
-        else:
-            self._resources.log.warning(f"{name} does not say where it is: it is in the kernel, or blocks signals")
+        requests, worker.mute_requests = worker.mute_requests, []
+        told = mute_words(worker.last_stack, figures.is_stopped(worker.pid), requests)
+        self._resources.log.warning(f"app {self.app.name}: worker {worker.number} (pid {worker.pid}) {told}")
         self._end_if_idle(worker)
 
     def _drain(self, worker: Worker) -> None:
@@ -508,10 +521,13 @@ class Pool:
         if worker.killed_for:
             words = f"was killed: {worker.killed_for}"
         is_booting = worker.state == "booting"
-        is_expected = self._is_closing or is_booting or (worker.state == "draining" and worker.killed_for in ("", WHY))
+        is_expected = self._is_expected(worker, status)
         if not is_expected:
             served = self._resources.board.slot_total(worker.slot, SERVED)
-            self.inquests.open(worker, words, served, self._fronts.connected())
+            fronts = set() if self._is_closing else self._fronts.connected()
+            self.inquests.open(worker, words, served, fronts)
+        elif is_booting and not self._is_closing:
+            self.inquests.open_failed_start(worker, words)
         self._forget(worker)
         self._fronts.tell_all(messages.WORKER_GONE, (worker.number, words))
         if self._is_closing:
@@ -521,15 +537,20 @@ class Pool:
         if is_booting:
             self._restarts.died(now, 0.0)
             self._boots_fail = True
-            if not worker.failure:
-                worker.failure = f"a worker {words} while it started"
-                self._resources.log.error(f"{name} {words} while it started")
-            self.template_failed(worker.failure)
+            self.template_failed(worker.failure or f"a worker {words} while it started")
         elif is_expected:
             self._resources.log.debug(f"{name} {words}, as asked")
         elif not worker.killed_for:  # what we do ourselves is no crash loop
             self._restarts.died(now, now - worker.ready_at)
         self.balance()
+
+    def _is_expected(self, worker: Worker, status: int | None) -> bool:
+        """Did this end come as it should? A start that failed is told elsewhere."""
+        if self._is_closing:
+            return not child.is_crash(status)
+        if worker.state == "draining":
+            return not status or (worker.is_killed and worker.killed_for in ("", WHY))
+        return worker.state == "booting"
 
     def _forget(self, worker: Worker) -> None:
         del self.workers[worker.number]

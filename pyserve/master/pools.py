@@ -95,10 +95,13 @@ class Pools:
                 return
         # It is gone already; the front will hear of it.
 
-    def front_told(self, front: int, number: int, running: str) -> None:
-        """A front has buried a worker, and says what it ran there."""
+    def front_told(self, front: int, kind: int, number: int, text: str) -> None:
+        """A front has buried a worker, and says what it ran there; or its worker does not say where a request is."""
         for pool in self._pools:
-            pool.inquests.told(front, number, running)
+            if kind == messages.WORKER_LEFT:
+                pool.inquests.told(front, number, text)
+            elif (worker := pool.workers.get(number)) is not None:
+                pool.look_at_stack(worker, text)
 
     def front_ended(self, front: int) -> None:
         for pool in self._pools:

@@ -13,6 +13,11 @@ KEPT = 5
 """Reports of an application that ``status`` still shows."""
 _SHOWN_SAMPLES = 8
 MAX_TEXT = 8 * 1024
+_OUTERMOST = ('/threading.py", line ', '"<frozen importlib.', '/importlib/__init__.py", line ')
+"""At the outer end of every thread, and of every import."""
+MAX_REQUEST = 600
+MOST_NAMED = 10
+"""Requests of a worker that does not say where they stand."""
 
 
 class Death(NamedTuple):
@@ -29,10 +34,12 @@ class Death(NamedTuple):
     running: str = ""
     """A line for each request that it ran."""
     stack: str = ""
+    was_booting: bool = False
 
     def words(self) -> str:
         """Return the record for the log: a line, and what there is besides, indented."""
-        lines = [f"{self.how}, {self.age_s:,.1f} s old, {self.requests:,} requests served"]
+        served = "" if self.was_booting else f", {self.requests:,} requests served"
+        lines = [f"{self.how}, {self.age_s:,.1f} s old{served}"]
         if len(self.memory) > 1:
             grown = " → ".join(f"{count / (1 << 20):,.0f}" for _, count in _thinned(self.memory))
             lines.append(f"  its memory, over {self.memory[0][0]:,.0f} s: {grown} MiB")
@@ -40,10 +47,13 @@ class Death(NamedTuple):
             lines.append(f"  its memory: {self.memory[0][1] / (1 << 20):,.0f} MiB")
         if self.running:
             lines += ["  it was running:", *(f"    {line}" for line in self.running.splitlines())]
-        else:
+        elif not self.was_booting:
             lines.append("  it was running nothing")
         if self.stack:
-            lines += ["  its stack:", *(f"    {line}" for line in self.stack.rstrip().splitlines())]
+            first, *rest = self.stack.splitlines()
+            lines += (
+                [f"  its stack:\n    {first}", *(f"    {line}" for line in rest)] if rest else [f"  its stack: {first}"]
+            )
         return "\n".join(lines)
 
     def facts(self) -> dict[str, Any]:
@@ -62,16 +72,35 @@ class Death(NamedTuple):
 
 
 def application_part(stacks: str) -> str:
-    """Return what ``faulthandler`` wrote without our own frames and the watcher's thread."""
-    threads = []
-    for thread in stacks.split("\n\n"):
-        lines = [line for line in thread.splitlines() if line.strip("\0 ")]
-        if any("/worker/watcher.py" in line for line in lines[:2]):
-            continue
-        own = [line for line in lines if "/pyserve/worker/" not in line and 'File "<string>"' not in line]
-        if own:
-            threads.append("\n".join(own))
-    return "\n".join(threads)
+    """Return what ``faulthandler`` wrote without our own frames, and without threads that run nothing of the
+    application's (the watcher, those that wait for a request)."""
+    parts = []
+    for part in stacks.split("\n\n"):
+        kept = [line for line in part.splitlines() if line.strip("\0 ") and not _is_ours(line)]
+        while kept and any(file in kept[-1] for file in _OUTERMOST):
+            kept.pop()
+        if kept and not (len(kept) == 1 and _is_header(kept[0])):
+            parts.append("\n".join(kept))
+    return "\n".join(parts)
+
+
+def _is_ours(line: str) -> bool:
+    return "/pyserve/worker/" in line or 'File "<string>"' in line
+
+
+def _is_header(line: str) -> bool:
+    """Is this what stands above the stack of a thread?"""
+    return line.startswith(("Thread 0x", "Current thread 0x")) and line.endswith("(most recent call first):")
+
+
+def mute_words(stack: str, is_stopped: bool, requests: Sequence[str]) -> str:
+    """Return what is said of a worker that did not say where these requests of its stand."""
+    having = f"; it has {', '.join(requests)}" if requests else ""
+    if stack:
+        return f"does not let go of the interpreter{having}; its threads:\n{stack}"
+    if is_stopped:
+        return f"is stopped by a signal: nobody can say where it is{having}"
+    return f"does not say where it is: it is in the kernel, or has another use for the signal that asks it{having}"
 
 
 def _thinned(samples: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:

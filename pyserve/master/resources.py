@@ -12,6 +12,7 @@ import time
 
 from pyserve.config.model import App, Config
 from pyserve.master import logs
+from pyserve.master.figures import OomKills
 from pyserve.master.isolation import Isolator
 from pyserve.net.channels import map_shared, shared_memory
 from pyserve.net.listen import bind_all, close_all
@@ -60,6 +61,7 @@ class Resources:
         # A front has no use for the applications' environments, which may hold secrets.
         public = config._replace(apps=tuple(app._replace(env=()) for app in config.apps))
         self._snapshot = pickle.dumps(public, pickle.HIGHEST_PROTOCOL)
+        self.oom_kills = OomKills()
 
     def snapshot_for(self, front: int) -> tuple[bytes, list[int], int]:
         """Return the first message to a front, its descriptors, and the one of them to close after sending.

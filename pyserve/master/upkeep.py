@@ -121,6 +121,7 @@ class Upkeep:
     def _look(self) -> None:
         self._timer = self._loop.after(self._every_s, self._look)
         now = self._loop.now()
+        self._resources.oom_kills.look(now)
         for worker in list(self.pool.workers.values()):
             if worker.pid and worker.state != "booting":
                 self._look_at(worker, now)

@@ -83,6 +83,12 @@ def pack_peer(peer: Peer) -> bytes:
     return marshal.dumps(tuple(peer), MARSHAL_VERSION)
 
 
+def unpack_peer(blob: bytes) -> tuple[Address | None, tuple[str, int | None], str]:
+    """Return the fields of ``Peer`` in order, of a blob of our own."""
+    peer: tuple[Address | None, tuple[str, int | None], str] = marshal.loads(blob)
+    return peer
+
+
 def pack_head(head: Head) -> bytes:
     return marshal.dumps(tuple(head), MARSHAL_VERSION)
 

@@ -38,7 +38,7 @@ WORKER_READY = 33  # worker u32: its HELLO was read
 WORKER_IDLE = 34  # worker u32
 WORKER_STUCK = 35  # worker u32: a request passed its deadline; replace it
 WORKER_BROKE = 36  # worker u32: it broke the rules of the wire; kill it
-WORKER_MUTE = 38  # worker u32: it does not say where its late request stands; have the system look
+WORKER_MUTE = 38  # worker u32, then text: it does not say where this late request of its stands; have the system look
 WORKER_LEFT = 39  # worker u32, then text: it is buried here, and this is what it ran
 APP_WANTED = 37  # app index u32: requests wait and no worker can take them
 

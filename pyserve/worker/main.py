@@ -160,7 +160,18 @@ class Worker:
             pass  # the master has gone, and this process follows
 
     def _let_go(self) -> None:
-        """In a child that the application forked: its copies would keep the other sides from seeing our end."""
+        """In a child that the application forked: its copies would keep the other sides from seeing our end, and what
+        it says of its own death would be taken for ours.
+        """
+        if self._stack_fd >= 0:
+            os.close(self._stack_fd)
+            self._stack_fd = -1
+        try:
+            if sys.platform == "linux":
+                faulthandler.unregister(STACK_SIGNAL)
+            faulthandler.enable()
+        except (AttributeError, OSError, ValueError, RuntimeError):
+            faulthandler.disable()  # no usable stderr
         sockets = list(self._sockets)
         if self._runner is not None:
             sockets += [end for channel in self._runner.channels for end in (channel.data, channel.control)]

@@ -25,5 +25,14 @@ def application(environ, start_response):
         os.kill(os.getpid(), signal.SIGSTOP)
     elif kind == "segfault":
         ctypes.string_at(0)
+    elif kind == "late-segfault":
+        while not os.path.exists(environ["QUERY_STRING"]):
+            time.sleep(0.01)
+        ctypes.string_at(0)
+    elif kind == "child":
+        pid = os.fork()
+        if pid == 0:
+            ctypes.string_at(0)
+        os.waitpid(pid, 0)
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from time import monotonic
 
 import pytest
 
 from pyserve.handlers.app import AppHandler, wire_head
-from pyserve.handlers.pool import Pool, Worker
+from pyserve.handlers.pool import MAX_LINES, STACKS_AT_ONCE, Pool, Worker
 from pyserve.wire import frames
 from pyserve.wire.board import IN_FLIGHT, QUEUED, Board
 from pyserve.wire.codec import COMPLETE, HAS_BODY, RESERVED, pack_answer, unpack_request
 from pyserve.wire.scoreboard import PAGE_BYTES, Scoreboard
-from tests.support.exchanges import FakeExchange, make_request
+from tests.support.exchanges import INCIDENT, FakeExchange, make_request
 
 
 class FakeChannel:
@@ -59,6 +60,7 @@ class Table:
         self.told: list[tuple[str, int]] = []
         self.logged: list[str] = []
         self.left: list[tuple[int, str]] = []
+        self.mute: list[str] = []
         self.board = Board(memoryview(bytearray(Board.size_bytes(fronts, 8, 1))), fronts, 8, 1)
         self.pool = Pool(
             "shop",
@@ -99,8 +101,9 @@ class Table:
     def worker_stuck(self, worker: int) -> None:
         self.told.append(("stuck", worker))
 
-    def worker_mute(self, worker: int) -> None:
+    def worker_mute(self, worker: int, request: str) -> None:
         self.told.append(("mute", worker))
+        self.mute.append(request)
 
     def worker_left(self, worker: int, running: str) -> None:
         self.left.append((worker, running))
@@ -490,6 +493,7 @@ def test_a_request_past_its_deadline_is_504_and_its_worker_is_reported_stuck() -
     assert table.told[-1] == ("stuck", 1), "it is still to say where it stands"
     table.pool.frames_received(table.worker(), [(frames.STACK_TEXT, stream, b"  in app\n")])
     assert exchange.status == 504
+    assert exchange.reason.startswith("app shop: worker 1 (pid 1001) gave no answer within 30 s (from 127.0.0.1, ")
     assert exchange.reason.endswith("its stack:\n  in app")
     assert table.channel().control[-1] == (frames.DISCONNECT, stream, b"")
     assert table.told[-1] == ("idle", 1), "nothing else runs there"
@@ -505,8 +509,52 @@ def test_the_system_is_asked_for_the_stack_of_a_worker_that_says_nothing() -> No
     table.timers.fire()
     assert exchange.status == 504
     assert table.told[-2:] == [("mute", 1), ("idle", 1)], "in this order: the look comes before the kill"
+    assert table.mute == [f"GET / {INCIDENT}"]
     table.pool.frames_received(table.worker(), [(frames.STACK_TEXT, stream, b"late")])
     assert table.told[-1] == ("idle", 1)
+
+
+def test_a_stuck_request_whose_client_did_not_wait_is_told_all_the_same() -> None:
+    table = Table()
+    exchange = table.ask("/slow")
+    (stream,) = table.streams()
+    table.start(stream)
+    exchange.end()
+    table.pool.sweep(next(iter(table.worker().streams.values())).deadline + 1)
+    table.pool.frames_received(table.worker(), [(frames.STACK_TEXT, stream, b"  in app\n")])
+    (line,) = table.logged
+    assert line.startswith("GET /slow: app shop: worker 1 (pid 1001) gave no answer within 30 s")
+    assert line.endswith("in app")
+
+
+def test_a_cancelled_request_that_goes_on_is_told_with_its_stack_before_its_worker_is_idle() -> None:
+    table = Table()
+    exchange = table.ask("/slow")
+    (call,) = table.worker().streams.values()
+    table.start(call.stream)
+    table.pool.cancel(table.worker(), call)
+    assert exchange.status == 503
+    table.timers.fire()
+    assert table.told[-1] == ("stuck", 1)
+    table.pool.drain(1)
+    assert table.told[-1] == ("stuck", 1)
+    table.pool.frames_received(table.worker(), [(frames.STACK_TEXT, call.stream, b"  in app\n")])
+    assert table.logged[-1].startswith(
+        "GET /slow: app shop: worker 1 (pid 1001) still runs it 1 s after it was cancelled"
+    )
+    assert table.told[-1] == ("idle", 1)
+
+
+def test_of_very_many_stuck_requests_not_all_are_asked_for_their_stacks() -> None:
+    table = Table(threads=40)
+    exchanges = [table.ask() for _ in range(30)]
+    table.start(table.streams()[-1])
+    table.pool.sweep(list(table.worker().streams.values())[-1].deadline + 1)
+    asked = [frame for frame in table.channel().control if frame[0] == frames.STACK]
+    assert len(asked) == STACKS_AT_ONCE
+    assert sum(exchange.over for exchange in exchanges) == 30 - STACKS_AT_ONCE
+    table.timers.fire()
+    assert [exchange.status for exchange in exchanges] == [504] * 30
 
 
 def test_a_late_request_whose_worker_dies_meanwhile_is_not_tried_again() -> None:
@@ -529,7 +577,25 @@ def test_what_a_dead_worker_ran_is_told() -> None:
     table.pool.remove(1, "exited with status 1")
     ((number, text),) = table.left
     assert number == 1
-    assert [line.rpartition(",")[0] for line in text.splitlines()] == ["GET /a", "POST /b?c=d"]
+    assert [re.sub(r", [\d.]+ s,", ",", line) for line in text.splitlines()] == [
+        "GET /a, tried again",
+        f"POST /b?c=d, 502 {INCIDENT}",
+    ]
+
+
+def test_of_what_a_dead_worker_had_some_is_told_and_the_rest_counted() -> None:
+    table = Table(threads=40)
+    for number in range(40):
+        table.ask(f"/{number}", "POST")
+    gone = table.ask("/left", "POST")
+    streams = table.streams()
+    table.start(streams[29])
+    table.pool.remove(1, "exited with status 1")
+    lines = table.left[0][1].splitlines()
+    assert lines[0].startswith("POST /0, ")
+    assert lines[-2:] == ["and 10 more", "10 had not begun"]
+    assert len(lines) == MAX_LINES + 2
+    assert not gone.over, "it waits for another worker"
 
 
 def test_a_request_that_a_worker_does_not_even_begin_is_504_too() -> None:

@@ -64,14 +64,31 @@ def test_the_other_requests_of_a_stuck_worker_are_finished_first(start_site: Sta
     assert site.get("/").status == 200
 
 
-def test_the_death_of_a_worker_is_reported_with_what_it_ran(start_site: StartSite) -> None:
-    site = start_site(stuck("wsgi", "workers = 1"))
+def test_a_thread_that_keeps_the_interpreter_is_shown_and_the_idle_ones_are_not(start_site: StartSite) -> None:
+    site = start_site(stuck("wsgi", "workers = 1\nthreads = 4"))
     site.expect_error("app x")
-    assert site.post("/segfault", b"x").status == 502
-    site.wait_line(r"worker 1 \(pid \d+\) killed by signal 11 \(SIGSEGV\), .* s old, 0 requests served")
-    site.wait_line(r"    POST /segfault, ")
-    (death,) = site.status()["apps"]["x"]["deaths"]
-    assert death["how"] == "killed by signal 11 (SIGSEGV)"
-    assert death["running"][0].startswith("POST /segfault, ")
-    assert "in application" in death["stack"]
-    assert "pyserve/worker" not in death["stack"]
+    answer = site.get("/interpreter")
+    assert answer.status == 504
+    line = site.wait_line(r"does not let go of the interpreter; it has GET /interpreter [0-9a-f]{10}; its threads:")
+    incident = line.partition("GET /interpreter ")[2].partition(";")[0]
+    assert incident in answer.text
+    site.wait_line(r"stuck_wsgi.py\", line \d+ in application")
+    assert sum("Thread 0x" in line or "thread 0x" in line for line in site.lines) == 1
+
+
+def test_the_thread_that_an_asgi_request_waits_for_is_told(start_site: StartSite) -> None:
+    site = start_site(stuck("asgi", "workers = 1"))
+    site.expect_error("app x")
+    assert site.get("/thread").status == 504
+    site.wait_line(r"await asyncio\.to_thread\(in_a_thread\)")
+    site.wait_line(r"time\.sleep\(600\)")
+
+
+def test_a_request_whose_client_did_not_wait_is_told_all_the_same(start_site: StartSite) -> None:
+    site = start_site(stuck("wsgi", "workers = 1"))
+    with site.connect() as client:
+        client.send(request("/sleep", "a"))
+        wait_until(lambda: site.workers("x")[0]["running"] == 1, "it runs")
+        client.reset()
+    site.wait_line(r"GET /sleep: app x: worker 1 \(pid \d+\) gave no answer within 1 s \(from 127\.0\.0\.1, ")
+    site.wait_line(r"time\.sleep\(600\)")

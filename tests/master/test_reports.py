@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyserve.master.reports import Death, Inquest, application_part
+from pyserve.master.reports import Death, Inquest, application_part, mute_words
 
 MIB = 1 << 20
 DEATH = Death(3, 4711, "killed by signal 11 (SIGSEGV)", 1e9, 61.5, 1200)
@@ -46,6 +46,12 @@ def test_a_stack_is_that_of_the_application() -> None:
 Thread 0x1 (most recent call first):
   File "/x/pyserve/worker/watcher.py", line 130 in _run
   File "/x/threading.py", line 982 in run
+  File "/x/threading.py", line 1002 in _bootstrap
+
+Thread 0x3 (most recent call first):
+  File "/srv/shop.py", line 5 in fetch
+  File "/x/pyserve/worker/wsgi_threads.py", line 103 in _work
+  File "/x/threading.py", line 982 in run
 
 Current thread 0x2 (most recent call first):
   File "/srv/shop.py", line 13 in app
@@ -54,6 +60,38 @@ Current thread 0x2 (most recent call first):
 """
     assert application_part(text).splitlines() == [
         "Fatal Python error: Segmentation fault",
+        "Thread 0x3 (most recent call first):",
+        '  File "/srv/shop.py", line 5 in fetch',
         "Current thread 0x2 (most recent call first):",
         '  File "/srv/shop.py", line 13 in app',
     ]
+
+
+def test_the_stack_of_an_import_ends_where_the_application_begins() -> None:
+    text = """Current thread 0x2 (most recent call first):
+  File "/srv/shop.py", line 2 in connect
+  File "/srv/shop.py", line 9 in <module>
+  File "<frozen importlib._bootstrap>", line 241 in _call_with_frames_removed
+  File "/x/importlib/__init__.py", line 126 in import_module
+  File "/x/pyserve/worker/loader.py", line 70 in load
+"""
+    assert application_part(text).splitlines()[1:] == [
+        '  File "/srv/shop.py", line 2 in connect',
+        '  File "/srv/shop.py", line 9 in <module>',
+    ]
+
+
+def test_a_worker_that_never_served_is_not_said_to_have_run_nothing() -> None:
+    death = DEATH._replace(was_booting=True, age_s=0.5, stack="the same as before")
+    assert death.words().splitlines() == [
+        "killed by signal 11 (SIGSEGV), 0.5 s old",
+        "  its stack: the same as before",
+    ]
+
+
+def test_what_a_mute_worker_has_is_named_with_the_ids_of_its_answers() -> None:
+    requests = ["GET /a abc", "POST /b def"]
+    told = mute_words("Thread 0x1:\n  File x", False, requests)
+    assert told.startswith("does not let go of the interpreter; it has GET /a abc, POST /b def; its threads:\nThread")
+    assert mute_words("", True, requests).startswith("is stopped by a signal")
+    assert mute_words("", False, []).startswith("does not say where it is")

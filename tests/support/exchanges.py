@@ -39,6 +39,9 @@ def make_request(target: str | bytes, method: str = "GET", **fields: str) -> Req
     return request
 
 
+INCIDENT = "0123456789"
+
+
 class FakeExchange:
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -129,12 +132,13 @@ class FakeExchange:
         else:
             self._at_end.append(callback)
 
-    def fail(self, status: int, reason: str, block: bytes = b"") -> None:
+    def fail(self, status: int, reason: str, block: bytes = b"") -> str:
         if self.over:
-            return
+            return ""
         self.calls.append("fail")
         self.status, self.block, self.reason = status, block, reason
         self.end()
+        return INCIDENT if status >= 500 else ""
 
     def renew(self) -> FakeExchange:
         self.calls.append("renew")
