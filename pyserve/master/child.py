@@ -91,6 +91,8 @@ class Worker:
         self.memory_bytes = 0
         self.memory: deque[tuple[float, int]] = deque(maxlen=MEMORY_SAMPLES)
         """Its memory over time: monotonic seconds and bytes, oldest first."""
+        self.peak_bytes = 0
+        """After its end: the most that it had resident, 0 = not known."""
         self.processor_s = 0.0
         self.stack_read_bytes = 0
         """How much of what it wrote behind its page was taken already."""

@@ -72,6 +72,7 @@ class Inquests:
             now - worker.started_at,
             requests,
             tuple((now - at, count) for at, count in worker.memory),
+            worker.peak_bytes,
             stack=application_part(child.stack_text(worker)) or worker.last_stack,
         )
 

@@ -483,9 +483,10 @@ class Pool:
 
     # The end of workers and templates
 
-    def template_exited(self, number: int, status: int) -> None:
+    def template_exited(self, number: int, status: int, peak_bytes: int) -> None:
         worker = self.workers.get(number)
         if worker is not None:
+            worker.peak_bytes = peak_bytes
             self._gone(worker, status)
 
     def template_ended(self, template: Template) -> None:

@@ -30,7 +30,9 @@ class Death(NamedTuple):
     age_s: float
     requests: int
     memory: tuple[tuple[float, int], ...] = ()
-    """Seconds before the death and bytes, oldest first."""
+    """Seconds before the death and bytes of its own, oldest first."""
+    peak_bytes: int = 0
+    """The most that it had resident, with shared pages: it may have grown too fast for the samples. 0 = not known."""
     running: str = ""
     """A line for each request that it ran."""
     stack: str = ""
@@ -40,11 +42,16 @@ class Death(NamedTuple):
         """Return the record for the log: a line, and what there is besides, indented."""
         served = "" if self.was_booting else f", {self.requests:,} requests served"
         lines = [f"{self.how}, {self.age_s:,.1f} s old{served}"]
+        memory = []
         if len(self.memory) > 1:
             grown = " → ".join(f"{count / (1 << 20):,.0f}" for _, count in _thinned(self.memory))
-            lines.append(f"  its memory, over {self.memory[0][0]:,.0f} s: {grown} MiB")
+            memory.append(f"over {self.memory[0][0]:,.0f} s {grown} MiB of its own")
         elif self.memory:
-            lines.append(f"  its memory: {self.memory[0][1] / (1 << 20):,.0f} MiB")
+            memory.append(f"{self.memory[0][1] / (1 << 20):,.0f} MiB of its own")
+        if self.peak_bytes:
+            memory.append(f"{self.peak_bytes / (1 << 20):,.0f} MiB resident at most")
+        if memory:
+            lines.append(f"  its memory: {'; '.join(memory)}")
         if self.running:
             lines += ["  it was running:", *(f"    {line}" for line in self.running.splitlines())]
         elif not self.was_booting:
@@ -66,6 +73,7 @@ class Death(NamedTuple):
             "age_s": round(self.age_s, 3),
             "requests": self.requests,
             "memory": [[round(ago_s, 1), count] for ago_s, count in _thinned(self.memory)],
+            "memory_peak_bytes": self.peak_bytes,
             "running": self.running.splitlines(),
             "stack": self.stack,
         }

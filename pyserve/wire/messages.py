@@ -50,7 +50,7 @@ SIGNAL = 65  # (worker, signal number)
 # Template to master.
 TEMPLATE_READY = 80  # no payload
 FORKED = 81  # worker u32, pid u32
-EXITED = 82  # worker u32, wait status i32
+EXITED = 82  # worker u32, wait status i32, the most memory that it had in use u64
 PRELOAD_DROPPED = 83  # text: why this template can't be forked from with the application loaded
 PRELOAD_FAILED = 84  # text: traceback
 
@@ -65,7 +65,7 @@ WARMUP_FAILED = 120  # text: what is wrong with an answer to a target of the war
 
 _U32 = struct.Struct("<I")
 _U32X2 = struct.Struct("<II")
-_U32I32 = struct.Struct("<Ii")
+_EXITED = struct.Struct("<IiQ")
 
 
 def pack_values(kind: int, values: tuple[Any, ...], descriptors: int = 0) -> bytes:
@@ -85,8 +85,9 @@ def pack_forked(worker: int, pid: int) -> bytes:
     return pack_bytes(FORKED, _U32X2.pack(worker, pid))
 
 
-def pack_exited(worker: int, status: int) -> bytes:
-    return pack_bytes(EXITED, _U32I32.pack(worker, status))
+def pack_exited(worker: int, status: int, peak_bytes: int = 0) -> bytes:
+    """``peak_bytes``: resident, shared pages with it; 0 = not known."""
+    return pack_bytes(EXITED, _EXITED.pack(worker, status, peak_bytes))
 
 
 def values(payload: bytes) -> tuple[Any, ...]:
@@ -123,10 +124,10 @@ def forked(payload: bytes) -> tuple[int, int]:
     return worker, pid
 
 
-def exited(payload: bytes) -> tuple[int, int]:
-    """Return ``(worker, wait status)`` of EXITED."""
-    worker, status = _unpack(_U32I32, payload)
-    return worker, status
+def exited(payload: bytes) -> tuple[int, int, int]:
+    """Return ``(worker, wait status, peak bytes)`` of EXITED."""
+    worker, status, peak_bytes = _unpack(_EXITED, payload)
+    return worker, status, peak_bytes
 
 
 class MessageSplitter:

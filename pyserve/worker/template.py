@@ -28,6 +28,7 @@ from .preload import end_children, preload
 from .title import set_title
 
 _HEADER = struct.Struct("<IBB")
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 _FORK_FAILED = 70 << 8
 """The wait status told for a worker that could not even be forked."""
 
@@ -237,7 +238,7 @@ class Template:
     def _wait_for_children(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -245,7 +246,7 @@ class Template:
             number = self._pids.pop(pid, None)
             if number is not None:
                 del self._workers[number]
-                self._tell(messages.pack_exited(number, status))
+                self._tell(messages.pack_exited(number, status, used.ru_maxrss * _MAXRSS_BYTES))
 
     def _stop(self) -> None:
         if not self._is_stopping:

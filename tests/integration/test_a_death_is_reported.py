@@ -48,6 +48,7 @@ def test_a_crash_is_reported_with_its_stack_and_what_it_ran(start_site: StartSit
     match = re.fullmatch(r"POST /segfault, [\d.]+ s, 502 ([0-9a-f]{10})", running)
     assert match is not None, running
     assert match[1] in answer.text
+    assert report["memory_peak_bytes"] > 5_000_000
     assert "in application" in report["stack"]
     assert "pyserve/worker" not in report["stack"]
 

@@ -10,10 +10,12 @@ DEATH = Death(3, 4711, "killed by signal 11 (SIGSEGV)", 1e9, 61.5, 1200)
 
 def test_everything_that_is_known_is_in_one_record() -> None:
     memory = tuple((10.0 * (20 - step), step * 10 * MIB) for step in range(1, 21))
-    death = DEATH._replace(memory=memory, running="GET /a, 0.1 s\nPOST /b, 7.0 s", stack="Thread 1:\n  File x\n")
+    death = DEATH._replace(
+        memory=memory, peak_bytes=250 * MIB, running="GET /a, 0.1 s\nPOST /b, 7.0 s", stack="Thread 1:\n  File x\n"
+    )
     assert death.words().splitlines() == [
         "killed by signal 11 (SIGSEGV), 61.5 s old, 1,200 requests served",
-        "  its memory, over 190 s: 10 → 40 → 60 → 90 → 120 → 150 → 170 → 200 MiB",
+        "  its memory: over 190 s 10 → 40 → 60 → 90 → 120 → 150 → 170 → 200 MiB of its own; 250 MiB resident at most",
         "  it was running:",
         "    GET /a, 0.1 s",
         "    POST /b, 7.0 s",

@@ -56,8 +56,8 @@ def test_values_and_numbers_come_out_as_they_went_in() -> None:
     assert messages.number(payload) == 2**32 - 1
     [(_, payload, _)] = MessageSplitter().feed(messages.pack_forked(3, 4), [])
     assert messages.forked(payload) == (3, 4)
-    [(_, payload, _)] = MessageSplitter().feed(messages.pack_exited(3, -1), [])
-    assert messages.exited(payload) == (3, -1)
+    [(_, payload, _)] = MessageSplitter().feed(messages.pack_exited(3, -1, 1 << 40), [])
+    assert messages.exited(payload) == (3, -1, 1 << 40)
 
 
 @pytest.mark.parametrize("read", [messages.number, messages.forked, messages.exited])

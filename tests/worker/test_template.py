@@ -228,7 +228,7 @@ def test_an_exit_is_reported_with_its_status(how: signal.Signals) -> None:
         master.channel.expect(messages.TEMPLATE_READY)
         _, _pid = master.ready_worker()
         master.channel.end.sendall(messages.pack_values(messages.SIGNAL, (1, int(how))))
-        number, status = messages.exited(master.channel.expect(messages.EXITED))
+        number, status, _ = messages.exited(master.channel.expect(messages.EXITED))
         assert number == 1
         if how == signal.SIGKILL:
             assert os.WTERMSIG(status) == signal.SIGKILL
@@ -241,7 +241,7 @@ def test_a_worker_that_exits_in_a_request_is_reported() -> None:
         master.channel.expect(messages.TEMPLATE_READY)
         worker, _ = master.ready_worker()
         worker.front.request(path="/die")
-        _, status = messages.exited(master.channel.expect(messages.EXITED))
+        _, status, _ = messages.exited(master.channel.expect(messages.EXITED))
         assert os.waitstatus_to_exitcode(status) == 7
         with pytest.raises(EOFError):
             worker.front.next_frame()
@@ -253,7 +253,7 @@ def test_stop_of_the_master_s_ends_a_worker(attribute: str, interface: int) -> N
         master.channel.expect(messages.TEMPLATE_READY)
         worker, _ = master.ready_worker(interface)
         worker.master.end.sendall(messages.pack_values(messages.STOP, ()))
-        _, status = messages.exited(master.channel.expect(messages.EXITED))
+        _, status, _ = messages.exited(master.channel.expect(messages.EXITED))
         assert os.waitstatus_to_exitcode(status) == 0
         if attribute == "asgi":
             assert "lifespan shutdown ran" in master.printed()
@@ -332,7 +332,7 @@ def test_a_failed_boot_is_told_with_its_reason(module: str, attribute: str, text
         master.channel.expect(messages.TEMPLATE_READY)
         worker, _ = master.fork()
         assert text in worker.master.expect(messages.BOOT_FAILED).decode()
-        _, status = messages.exited(master.channel.expect(messages.EXITED))
+        _, status, _ = messages.exited(master.channel.expect(messages.EXITED))
         assert os.waitstatus_to_exitcode(status) == 3
 
 
