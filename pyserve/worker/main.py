@@ -27,7 +27,8 @@ from .wsgi_threads import ThreadedRunner
 
 EXIT_BOOT_FAILED = 3
 
-# A computing thread gives way to the watcher (and to the others) after this long, instead of 5 ms (D16).
+# A computing thread gives way to the watcher (and to the others) after this long, instead of 5 ms (D16). WSGI only: in an
+# ASGI worker that runs synchronous views in threads the changes cost 12 % of its CPU (benchmarks/django.py).
 _SWITCH_INTERVAL_S = 0.0005
 _WARMUP_ENDS_S = 2.0
 """So long before the end of the time for its start, when the master kills, a worker gives the warmup up; a quarter of
@@ -69,7 +70,6 @@ class Worker:
         try:
             app, interface = loaded or load(self._spec)
             set_title(f"{self._title} ({INTERFACE_NAMES[interface]})")
-            sys.setswitchinterval(_SWITCH_INTERVAL_S)
             if interface == ASGI:
                 from .asgi_main import serve_asgi
 
@@ -106,6 +106,7 @@ class Worker:
             pass
 
     def _serve_wsgi(self, app: Callable[..., Any]) -> None:
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         threads = self._spec["threads"]
         runner = (ThreadedRunner if threads > 1 else InlineRunner)(app, self._scoreboard, threads)
         signal.signal(signal.SIGTERM, lambda *_: runner.stop())
