@@ -166,3 +166,9 @@ class Context:
     def incident(self, line: str) -> None:
         """Write an error that has an owner other than the client."""
         self.error_log.error(line)
+
+    def busy(self, whose: str, line: str) -> bool:
+        """Say that a client was asked to come again later, a line a second for each application: an overload must not
+        fill the disk as well. Returns whether this one was said.
+        """
+        return self.error_log.seldom("error", whose, line)

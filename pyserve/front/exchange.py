@@ -364,9 +364,12 @@ class Exchange:
         incident = ""
         if status >= 500:
             incident = os.urandom(5).hex()
-            self.connection.context.incident(
-                f"{incident} {status} {self.request.method} {self.request.raw_target.decode('latin-1')}: {reason}"
-            )
+            line = f"{incident} {status} {self.request.method} {self.request.raw_target.decode('latin-1')}: {reason}"
+            if status == 503 and block:  # Retry-After: there may be thousands of them a second
+                if not self.connection.context.busy(reason.partition(":")[0], line):
+                    incident = ""  # nobody would find it
+            else:
+                self.connection.context.incident(line)
         if self.status and not self._head:  # while it is held nothing has gone yet
             self.abort()
             return incident

@@ -22,7 +22,7 @@ MAX_PAGE_BYTES = 1024 * 1024
 FRESH_S = 0.7
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
-Report = Callable[[str, object, str], None]
+Report = Callable[[str, object, str], object]
 """Level, kind and text, as of ``observe.error_log.ErrorLog.seldom``."""
 
 

@@ -52,21 +52,22 @@ class ErrorLog:
     def error(self, text: str) -> None:
         self._write(40, "error", text)
 
-    def seldom(self, level: str, kind: object, text: str) -> None:
+    def seldom(self, level: str, kind: object, text: str) -> bool:
         """Write what may come in storms: a line a second for each ``kind``; the next one says how many there were.
 
-        Kinds are few and ours, never a client's choice.
+        Kinds are few and ours, never a client's choice. Returns whether this one was written.
         """
         if LEVELS[level] < self._threshold:
-            return
+            return False
         now = time.monotonic()
         said, silent = self._seldom.get(kind, (-1.0, 0))
         if now - said < 1.0 and said >= 0:
             self._seldom[kind] = (said, silent + 1)
-            return
+            return False
         self._seldom[kind] = (now, 0)
         more = f" (and {silent} more like it since the last such line)" if silent else ""
         self._write(LEVELS[level], level, text + more)
+        return True
 
     def _write(self, rank: int, level: str, text: str) -> None:
         if rank < self._threshold:

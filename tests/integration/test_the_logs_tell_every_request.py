@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import trial
 from tests.support.client import request
+from tests.support.gate import Gate
 from tests.support.site import StartSite
 from tests.support.waiting import wait_until
 
@@ -93,3 +94,24 @@ def test_every_request_has_its_line_also_in_a_pipeline(start_site: StartSite) ->
         for _ in range(30):
             client.read_response()
     assert len(site.access_lines(30)) == 30
+
+
+def test_refusals_of_an_overload_are_a_line_each_in_the_access_log_and_a_few_in_the_error_log(
+    start_site: StartSite,
+) -> None:
+    site = start_site(trial.one("wsgi", "queue = { size = 0 }"))
+    site.expect_error("requests wait already")
+    gate = Gate(site.folder)
+    with site.connect() as held, site.connect() as client:
+        held.send(request(gate.path, "a"))
+        gate.wait_began()
+        refused = [client.ask(request("/hello", "a")) for _ in range(300)]
+        gate.open()
+        assert held.read_response().status == 200
+    assert {answer.status for answer in refused} == {503}
+    assert len(site.access_lines(301)) == 301
+    said = [line for line in site.lines if "requests wait already" in line]
+    assert 1 <= len(said) < 100
+    # An id is in a page if the log has it, and nowhere else.
+    named = {found[0] for answer in refused if (found := re.search(r"\b[0-9a-f]{10}\b", answer.text))}
+    assert named == {line.split()[4] for line in said}

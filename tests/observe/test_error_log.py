@@ -39,8 +39,8 @@ def test_a_storm_of_one_kind_is_a_line_a_second_and_no_other_kind_is_lost(log: t
 
 def test_what_was_not_said_is_counted(log: tuple[ErrorLog, int]) -> None:
     error_log, reading = log
-    error_log.seldom("info", 400, "refused")
-    error_log.seldom("info", 400, "refused")
+    assert error_log.seldom("info", 400, "refused")
+    assert not error_log.seldom("info", 400, "refused")
     error_log._seldom[400] = (0.0, 41)  # as if it were a second later
     error_log.seldom("info", 400, "refused")
     assert lines(reading)[-1].endswith("refused (and 41 more like it since the last such line)")
