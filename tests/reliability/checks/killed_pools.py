@@ -12,7 +12,7 @@ import time
 
 from tests.reliability import ledger
 from tests.reliability.calls import Calls
-from tests.reliability.checks.killed_workers import RESPAWN_S, WORKERS, Kill, judge, ledger_env, ready_pids
+from tests.reliability.checks.killed_workers import RESPAWN_S, WORKERS, Kill, judge, ready_pids, stage_with_calls
 from tests.reliability.figures import Figure, at_most
 from tests.reliability.ledger import compare
 from tests.reliability.settings import Settings
@@ -43,15 +43,7 @@ def kill_all(stage: Stage) -> list[Kill]:
 
 def run(settings: Settings) -> list[Figure]:
     rounds = 2 if settings.is_quick else ROUNDS
-    env = ledger_env(str(settings.folder / "killed_pools"))
-    with Stage(
-        settings,
-        "killed_pools",
-        wsgi=env,
-        asgi=env,
-        wsgi_workers=WORKERS["wsgi"],
-        asgi_workers=WORKERS["asgi"],
-    ) as stage:
+    with stage_with_calls(settings, "killed_pools") as stage:
         base = stage.base()
         (stage.folder / "calls").write_text("")
         say(f"killed_pools: all {sum(WORKERS.values())} workers, {rounds} times")

@@ -97,17 +97,15 @@ def judge(entries: list[ledger.Entry], calls: Calls, kills: list[Kill], deaths: 
     ]
 
 
+def stage_with_calls(settings: Settings, name: str) -> Stage:
+    """Return a stage whose applications write down which calls have begun in them."""
+    env = ledger_env(str(settings.folder / name))
+    return Stage(settings, name, wsgi=env, asgi=env, wsgi_workers=WORKERS["wsgi"], asgi_workers=WORKERS["asgi"])
+
+
 def run(settings: Settings) -> list[Figure]:
     count = 6 if settings.is_quick else KILLS
-    env = ledger_env(str(settings.folder / "killed_workers"))
-    with Stage(
-        settings,
-        "killed_workers",
-        wsgi=env,
-        asgi=env,
-        wsgi_workers=WORKERS["wsgi"],
-        asgi_workers=WORKERS["asgi"],
-    ) as stage:
+    with stage_with_calls(settings, "killed_workers") as stage:
         base = stage.base()
         (stage.folder / "calls").write_text("")
         say(f"killed_workers: {count} kills, one a second")
