@@ -27,8 +27,8 @@ from .wsgi_threads import ThreadedRunner
 
 EXIT_BOOT_FAILED = 3
 
-# A computing thread gives way to the watcher (and to the others) after this long, instead of 5 ms (D16). WSGI only: in an
-# ASGI worker that runs synchronous views in threads the changes cost 12 % of its CPU (benchmarks/django.py).
+# A computing thread gives way to the watcher (and to the others) after this long, instead of 5 ms (D16). WSGI only: in
+# an ASGI worker that runs synchronous views in threads the changes cost 12 % of its CPU (benchmarks/django.py).
 _SWITCH_INTERVAL_S = 0.0005
 _WARMUP_ENDS_S = 2.0
 """So long before the end of the time for its start, when the master kills, a worker gives the warmup up; a quarter of
