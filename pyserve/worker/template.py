@@ -19,6 +19,11 @@ from collections import deque
 from time import monotonic
 from typing import Any
 
+try:
+    import resource  # os.wait4 imports it, and fails without it; an interpreter may have been built or copied so
+except ImportError:
+    resource = None  # type: ignore[assignment]
+
 from ..wire import messages
 from . import bounds, carried
 from .boot import template_command
@@ -238,7 +243,7 @@ class Template:
     def _wait_for_children(self) -> None:
         while True:
             try:
-                pid, status, used = os.wait4(-1, os.WNOHANG)
+                pid, status, peak_bytes = _wait()
             except ChildProcessError:
                 return
             if pid == 0:
@@ -246,7 +251,7 @@ class Template:
             number = self._pids.pop(pid, None)
             if number is not None:
                 del self._workers[number]
-                self._tell(messages.pack_exited(number, status, used.ru_maxrss * _MAXRSS_BYTES))
+                self._tell(messages.pack_exited(number, status, peak_bytes))
 
     def _stop(self) -> None:
         if not self._is_stopping:
@@ -263,6 +268,15 @@ class Template:
             self._master.sendall(message)
         except OSError:
             pass  # it has gone: its end of the channel will say so
+
+
+def _wait() -> tuple[int, int, int]:
+    """Wait for a child without blocking: pid (0 = none has ended), wait status, the most that it had resident (0 = not
+    known). Raises ``ChildProcessError``."""
+    if resource is None:
+        return (*os.waitpid(-1, os.WNOHANG), 0)
+    pid, status, used = os.wait4(-1, os.WNOHANG)
+    return pid, status, used.ru_maxrss * _MAXRSS_BYTES
 
 
 _HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
