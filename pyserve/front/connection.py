@@ -10,28 +10,21 @@ HOT: ``data_received`` to ``exchange_over`` is every request (benchmarks/hello_a
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
 import traceback
 from time import monotonic
-from typing import TYPE_CHECKING, cast
 
 from pyserve.errors import Fate, RequestError
+from pyserve.front.books import DROP_BODY_BYTES
+from pyserve.front.client_connection import ClientConnection
 from pyserve.front.context import Context
-from pyserve.front.exchange import DROP_BODY_BYTES, Exchange
+from pyserve.front.exchange import Exchange
 from pyserve.front.file_output import FileOutput
 from pyserve.front.pace import Pace
 from pyserve.front.repeat import Repeat
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
 from pyserve.http.request import Memo, Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
-from pyserve.http.target import split_authority
-from pyserve.net.outgoing import unacknowledged_bytes
-from pyserve.wire.codec import Peer, pack_peer
-
-if TYPE_CHECKING:
-    from pyserve.http.forwarded import Forwarded
+from pyserve.wire.codec import Peer
 
 # Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest.
 IDLE, HEAD, BODY, RUN, LINGER, CLOSING = range(6)
@@ -47,11 +40,10 @@ FILES_IDLE_S = 1.0
 """So long an idle connection keeps the duplicate of its socket."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(ClientConnection):
     __slots__ = (
         "_dropped",
         "_files",
-        "_given",
         "_has_eof",
         "_is_advancing",
         "_is_held",
@@ -60,34 +52,20 @@ class Connection(asyncio.Protocol):
         "_linger_ends",
         "_reader",
         "_reading_pace",
-        "_taken",
-        "_writing_pace",
-        "client",
-        "context",
-        "deadline",
         "exchange",
         "heads",
-        "known_peer",
         "must_close",
         "phase",
-        "transport",
-        "written",
     )
 
     def __init__(self, context: Context, given: Peer | None = None) -> None:
         """``given``: both ends as a PROXY protocol header named them, in place of the socket's own."""
-        self.context = context
+        super().__init__(context, given)
         self.heads = context.heads
-        self._given = given
         self.exchange: Exchange | None = None
         self.must_close = False
-        self.client = b"-"
         self.phase = HEAD
-        self.deadline = context.now + context.limits.head_timeout_s
-        self.written = 0  # bytes given to the transport or taken by the kernel
-        self._taken = 0  # how many of them the client had when that was last looked at
         self._reading_pace: Pace | None = None  # of a body
-        self._writing_pace: Pace | None = None  # while something waits for the client to take it
         self._linger_ends = 0.0
         self._reader: Reader | None = None
         self._files: FileOutput | None = None
@@ -97,26 +75,17 @@ class Connection(asyncio.Protocol):
         self._is_held = False  # the next request waits until the client takes the answers before it
         self._has_eof = False
         self._dropped = 0
-        self.known_peer = b""
 
     # What the event loop tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by class
-        context = self.context
+        is_trusted = self.meet(transport)
         self.transport.set_write_buffer_limits(HIGH_WATER)
-        context.add(self)
-        if context.is_draining:  # the kernel had accepted it before
+        self.context.add(self)
+        if self.context.is_draining:  # the kernel had accepted it before
             self.drain()
-        if self._given is not None:
-            name: object = self._given.client
-        else:
-            name = transport.get_extra_info("peername")
-        address = name[0] if isinstance(name, tuple) else None
-        if address is not None:
-            self.client = address.encode()
-        if context.proxies is not None and context.proxies.trust(address):
-            self.heads = context.trusted_heads
+        if is_trusted:
+            self.heads = self.context.trusted_heads
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.context.forget(self)
@@ -199,25 +168,6 @@ class Connection(asyncio.Protocol):
     @property
     def has_body_bytes(self) -> bool:
         return self._reader is not None and self._reader.buffered > 0
-
-    def peer_blob(self) -> bytes:
-        """Make ``known_peer``: both ends of the connection, as applications see them."""
-        self.known_peer = pack_peer(self._peer())
-        return self.known_peer
-
-    def _peer(self) -> Peer:
-        return self._given or _peer(self.transport)
-
-    def forwarded_peer(self, forwarded: Forwarded, authority: str) -> bytes:
-        """Both ends as trusted proxies name them; what they don't say is as it is on this connection."""
-        client, server, scheme = self._peer()
-        scheme = forwarded.scheme or scheme
-        if authority and (forwarded.scheme or forwarded.authority is not None):
-            # Who tells the scheme has its own port before ours: the client asked for what Host says.
-            server = split_authority(authority, scheme)
-        if forwarded.port:
-            server = (server[0], forwarded.port)
-        return pack_peer(Peer(forwarded.client or client, server, scheme))
 
     def _advance(self) -> None:
         """Take events from the reader until it needs more bytes or the exchange needs time."""
@@ -585,17 +535,9 @@ class Connection(asyncio.Protocol):
         """Cut now. An exchange that is not over yet hears of it by ``connection_lost``."""
         self._close_files()
         if self.exchange is not None and self.exchange.ends_with_connection:
-            self._reset_at_close()
+            # Nothing but a reset tells the client that this was not the end of its answer (RFC 9112 §6.3).
+            self.reset_at_close()
         self.transport.abort()
-
-    def _reset_at_close(self) -> None:
-        """Nothing but a reset tells the client that this was not the end of its answer (RFC 9112 §6.3)."""
-        own = self.transport.get_extra_info("socket")
-        try:
-            with socket.socket(fileno=os.dup(own.fileno())) as duplicate:
-                duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        except (OSError, AttributeError):
-            pass  # lost already, or no descriptor is left
 
     def _close_files(self) -> None:
         files, self._files = self._files, None
@@ -613,15 +555,15 @@ class Connection(asyncio.Protocol):
             if now >= self.deadline:
                 self._close()
         elif phase in (RUN, CLOSING):
-            self._check_progress(now)
+            self.check_progress(now, self.has_file_pending)
         elif (
             phase == BODY
             and self.exchange is not None
             and (self.exchange.body_is_paused or self.exchange.waits_for_continue)
         ):
-            self._check_progress(now)  # it is not the client that is slow with the body
+            self.check_progress(now, self.has_file_pending)  # it is not the client that is slow with the body
         elif phase == LINGER and self.transport.get_write_buffer_size():
-            self._check_progress(now)
+            self.check_progress(now, self.has_file_pending)
         elif now < self.deadline:
             if phase == BODY and self.exchange is not None and self._reading_pace.is_too_slow(now):  # type: ignore[union-attr]
                 self._refuse(RequestError(408, "the body came too slowly"))
@@ -634,34 +576,6 @@ class Connection(asyncio.Protocol):
             self._refuse(RequestError(408, "the body took too long"))
         else:
             self.abort()
-
-    def _check_progress(self, now: float) -> None:
-        """Cut a client that takes its answer too slowly.
-
-        Looked at only while something waits here: what the kernel has taken costs us nothing.
-        """
-        unsent = self.transport.get_write_buffer_size()
-        if not unsent and not self.has_file_pending:
-            self._writing_pace = None
-            return
-        pace = self._writing_pace
-        if pace is not None and not pace.is_due(now):
-            return
-        own = self.transport.get_extra_info("socket")
-        taken = self.written - unsent - (0 if own is None else unacknowledged_bytes(own.fileno()))
-        if pace is None:
-            limits = self.context.limits
-            self._writing_pace = Pace(limits.write_timeout_s, limits.min_rate_bytes, now)
-        else:
-            pace.moved(taken - self._taken)
-            if pace.is_too_slow(now):
-                self.context.error_log.seldom(
-                    "info", "slow reader", f"cut {self.client.decode()}: it took its answer too slowly"
-                )
-                self._reset_at_close()  # else the kernel would go on holding megabytes for it
-                self.abort()
-                return
-        self._taken = taken
 
     @property
     def is_sheddable(self) -> bool:
@@ -676,13 +590,3 @@ class Connection(asyncio.Protocol):
         self.must_close = True
         if self.phase == IDLE or (self.phase == HEAD and self._reader is None):
             self.deadline = min(self.deadline, self.context.now + 1.0)
-
-
-def _peer(transport: asyncio.Transport) -> Peer:
-    client = transport.get_extra_info("peername")
-    server = transport.get_extra_info("sockname")
-    return Peer(
-        (client[0], client[1]) if isinstance(client, tuple) else None,
-        (server[0], server[1]) if isinstance(server, tuple) else (os.fsdecode(server or ""), None),
-        "http",
-    )

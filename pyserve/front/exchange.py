@@ -8,85 +8,25 @@ HOT: ``send`` is the whole answer of most requests (benchmarks/hello_asgi.py, fi
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from pyserve.front.books import DROP_BODY_BYTES, Books
 from pyserve.front.repeat import Repeat
-from pyserve.handlers.interface import Lent, Receiver, Same
-from pyserve.handlers.modifiers import PLAIN, asks_for_page
-from pyserve.http.request import Request
-from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, end_of_head, error_page, has_no_body, without_trailer
+from pyserve.handlers.interface import Lent, Same
+from pyserve.handlers.modifiers import PLAIN
+from pyserve.http.response import STATUS_LINES, end_of_head, has_no_body, without_trailer
 from pyserve.wire.codec import CLOSE, TRAILED
 
 if TYPE_CHECKING:
     from pyserve.front.connection import Connection
 
-DROP_BODY_BYTES = 256 * 1024
-"""After an early answer: so much of the unread body is read on for the sake of the connection; beyond, it is closed."""
-CLIENT_LEFT = 499
-"""In the log only, as nginx writes it: the client left before it had an answer."""
 
+class Exchange(Books):
+    __slots__ = ("_has_body", "_head", "_is_chunked", "_left", "_trailers")
 
-class Exchange:
-    __slots__ = (
-        "_at_end",
-        "_has_body",
-        "_head",
-        "_is_chunked",
-        "_is_finishing",
-        "_left",
-        "_trailers",
-        "body_is_paused",
-        "body_is_read",
-        "connection",
-        "modifiers",
-        "over",
-        "receiver",
-        "request",
-        "sent_bytes",
-        "started",
-        "status",
-        "waits_for_continue",
-        "will_close",
-    )
-
-    def __init__(self, connection: Connection, request: Request) -> None:
-        self.connection = connection
-        self.request = request
-        self.started = monotonic()
-        self.over = False
-        self.receiver: Receiver | None = None
-        self.modifiers = PLAIN
-        self.status = 0
-        self.sent_bytes = 0
-        self.will_close = False
-        self.body_is_read = False
-        self.body_is_paused = False
-        self.waits_for_continue = request.expects_continue
-        self._at_end: list[Callable[[], None]] | None = None
-        self._is_finishing = False
-
-    @property
-    def peer_blob(self) -> bytes:
-        forwarded = self.request.forwarded
-        if forwarded is not None:
-            return self.connection.forwarded_peer(forwarded, self.request.authority)
-        return self.connection.known_peer or self.connection.peer_blob()
-
-    @property
-    def client(self) -> bytes:
-        """Whose request it is, for the log."""
-        forwarded = self.request.forwarded
-        if forwarded is not None and forwarded.client is not None:
-            return forwarded.client[0].encode()
-        return self.connection.client
+    connection: Connection
 
     # The request's body.
-
-    def attach(self, receiver: Receiver) -> None:
-        self.receiver = receiver
 
     def want_body(self) -> None:
         if self.waits_for_continue and not self.over:
@@ -145,7 +85,7 @@ class Exchange:
                 body = b""
             self.sent_bytes = len(body)
             connection.write(head + body)
-        self._close_books()
+        self.close_books()
         connection.exchange_over(self)
 
     def _decide_rest(self) -> None:
@@ -202,23 +142,9 @@ class Exchange:
         lines.append(b"\r\n")
         return b"".join(lines)
 
-    def hint(self) -> None:
-        """Send 103 Early Hints if the config has any."""
-        self._write_hints(self.modifiers.hints)
-
-    def send_hints(self, block: bytes) -> None:
-        if asks_for_page(self.request):
-            self._write_hints(self.modifiers.strip(block) if self.modifiers.dropped else block)
-
     def _write_hints(self, lines: bytes) -> None:
-        """HTTP/1.0 knows no answer before the answer (RFC 9110 §15.2).
-
-        Only for GET: nothing else asks for a page, and no client that waits for 100 Continue gets another word first.
-        """
-        request = self.request
-        if self.over or self.status or not lines or request.has_body:
-            return
-        if request.method == "GET" and request.version != "1.0":
+        """HTTP/1.0 knows no answer before the answer (RFC 9110 §15.2)."""
+        if self.request.version != "1.0":
             self.connection.write(b"%b%b\r\n" % (STATUS_LINES[103], lines))
 
     @property
@@ -358,91 +284,22 @@ class Exchange:
             # In the next turn: for a client that takes all at once this would never return.
             self.connection.context.loop.call_soon(self.receiver.on_writable)
 
-    def fail(self, status: int, reason: str, block: bytes = b"") -> str:
-        if self.over:
-            return ""
-        incident = ""
-        if status >= 500:
-            incident = os.urandom(5).hex()
-            line = f"{incident} {status} {self.request.method} {self.request.raw_target.decode('latin-1')}: {reason}"
-            if status == 503 and block:  # Retry-After: there may be thousands of them a second
-                if not self.connection.context.busy(reason.partition(":")[0], line):
-                    incident = ""  # nobody would find it
-            else:
-                self.connection.context.incident(line)
-        if self.status and not self._head:  # while it is held nothing has gone yet
-            self.abort()
-            return incident
-        pages = self.modifiers.pages
-        page = pages.get(status) if pages is not None else None
-        if page is None:
-            self.send(status, ERROR_BLOCK + block, error_page(status, incident))
-        else:
-            page.answer(self, status, block, incident)
-        return incident
-
-    def renew(self) -> Exchange:
-        """End for everybody who has a hand in this; return one in its place, for the same request and its log line."""
-        other = Exchange(self.connection, self.request)
-        other.started = self.started
-        other.modifiers = self.modifiers.without_pages()
-        other.will_close = self.will_close
-        other.body_is_read = self.body_is_read
-        other.waits_for_continue = self.waits_for_continue
-        self.connection.exchange = other
-        self.over = True
-        self._call_at_end()
-        if self.request.has_body and not self.body_is_read:
-            other.pause_body()  # nobody takes it any more: what is to become of it is decided with the answer
-        return other
-
     def abort(self) -> None:
         if not self.over:
             self.will_close = True
-            self._close_books()
+            self.close_books()
             self.connection.abort()
+
+    @property
+    def has_begun(self) -> bool:
+        return self.status != 0 and not self._head  # while it is held nothing has gone yet
+
+    def _replace(self) -> Exchange:
+        other = self.connection.exchange = Exchange(self.connection, self.request)
+        return other
 
     # The exit door.
 
-    def at_end(self, callback: Callable[[], None]) -> None:
-        if self.over:
-            callback()
-        elif self._at_end is None:
-            self._at_end = [callback]
-        else:
-            self._at_end.append(callback)
-
     def _end(self) -> None:
-        self._close_books()
+        self.close_books()
         self.connection.exchange_over(self)
-
-    def _close_books(self) -> None:
-        self.over = True
-        connection = self.connection
-        context = connection.context
-        context.requests += 1
-        if context.log_line is not None:
-            context.log(
-                context.log_line(
-                    connection.client if self.request.forwarded is None else self.client,
-                    self.request,
-                    self.status or CLIENT_LEFT,
-                    self.sent_bytes,
-                    monotonic() - self.started,
-                )
-            )
-        if self._at_end is not None:
-            self._call_at_end()
-
-    def _call_at_end(self) -> None:
-        if self._at_end is not None:
-            callbacks, self._at_end = self._at_end, None
-            for callback in callbacks:
-                callback()
-
-    def client_left(self) -> None:
-        """The connection is lost: nothing more can be sent."""
-        if not self.over:
-            self._close_books()
-            if self.receiver is not None:
-                self.receiver.client_gone()
