@@ -9,9 +9,14 @@ HOT: one look-up for a head that is the same again, one more and a cut for one t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pyserve.front.repeat import Repeat
 from pyserve.http.head import HeadReader
 from pyserve.http.request import Memo, Request
+
+if TYPE_CHECKING:
+    from pyserve.http.h2.heads import BlockReader
 
 MEMO_HEADS = 1024
 MEMO_HEAD_BYTES = 2048
@@ -25,7 +30,7 @@ Ready = tuple[Repeat, Memo, Request]
 class Heads:
     """``known``: raw heads to requests; ask it first."""
 
-    __slots__ = ("_answer_bytes", "_can_repeat", "_last", "_reader", "known")
+    __slots__ = ("_answer_bytes", "_blocks", "_can_repeat", "_last", "_reader", "known")
 
     def __init__(self, reader: HeadReader, can_repeat: bool) -> None:
         """``can_repeat``: may an answer be kept ready (``front.repeat``)?"""
@@ -33,6 +38,7 @@ class Heads:
         self._can_repeat = can_repeat
         self._answer_bytes = 0
         self._last = b""
+        self._blocks: BlockReader | None = None
         self.known: dict[bytes, Request] = {}
 
     def read(self, raw: bytes) -> Request:
@@ -80,10 +86,22 @@ class Heads:
             request.kind = object()  # equal in every byte
         self.known[raw] = request
 
+    def blocks(self, max_head_bytes: int, *, enable_connect: bool) -> BlockReader:
+        """Return what reads the heads of HTTP/2; made when the first connection asks for it."""
+        if self._blocks is None:
+            from pyserve.http.h2.heads import BlockReader
+
+            self._blocks = BlockReader(
+                self._reader, max_head_bytes, can_repeat=self._can_repeat, enable_connect=enable_connect
+            )
+        return self._blocks
+
     def count_answer(self, growth: int) -> None:
         """What is kept ready has grown by so many bytes."""
         self._answer_bytes += growth
         if self._answer_bytes > MEMO_ANSWER_BYTES:
             self.known.clear()
             self._reader.forget_lines()
+            if self._blocks is not None:
+                self._blocks.forget()
             self._answer_bytes = 0

@@ -22,7 +22,7 @@ _SIZE_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,15})((?:;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*)\r\n" % (_TOKEN, _TOKEN, _QUOTED)
 )
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
-_FORBIDDEN_TRAILERS = frozenset(
+FORBIDDEN_TRAILERS = frozenset(
     (b"content-length", b"transfer-encoding", b"host", b"authorization", b"content-encoding", b"content-type",
      b"content-range", b"trailer", b"te", b"cookie", b"expect", b"connection", b"upgrade")
 )  # fmt: skip
@@ -129,7 +129,7 @@ class ChunkedDecoder:
             if self._trailers > self._max_trailers:
                 raise RequestError(431, "too many trailers")
             match = _TRAILER.fullmatch(line)
-            if not match or match[1].lower() in _FORBIDDEN_TRAILERS:
+            if not match or match[1].lower() in FORBIDDEN_TRAILERS:
                 raise RequestError(400, "malformed or forbidden trailer")
             self._trailer_bytes += len(line) + 2
             at = end + 2

@@ -43,7 +43,7 @@ METHODS = {
     )
 }  # fmt: skip
 _LEGAL_IN_HEAD = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _OTHER_VERSION = re.compile(rb"[A-Z]{1,32} [\x21-\x7e]+ HTTP/[2-9](?:\.[0-9])?")
 ILLEGAL_WORDS = "control character, bare CR or bare LF in the head"
@@ -57,11 +57,18 @@ _SINGLETONS = frozenset(
      b"if-modified-since", b"if-unmodified-since")
 )  # fmt: skip
 # Fields that others want to know about in most requests.
-_WANTED = frozenset(
-    (b"referer", b"user-agent", b"range", b"if-range", b"if-match", b"if-none-match",
-     b"if-modified-since", b"if-unmodified-since")
-)  # fmt: skip
+CONDITIONS = frozenset(
+    (b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
+)
+"""A field of these makes ``Request.is_conditional``."""
+_WANTED = CONDITIONS | {b"referer", b"user-agent"}
 _SPECIAL = _OURS | _SINGLETONS | _WANTED
+
+
+def is_special(name: bytes) -> bool:
+    """Does a field with this lower-case name change what a request means to us, or who may see it?"""
+    return name in _SPECIAL or is_hidden(name)
+
 
 # Fields that differ from request to request where all else is equal. None of them says what the message is, and none
 # is one that may come only once, so a head is read the same with and without them.
@@ -117,7 +124,6 @@ class HeadReader:
         "_first",
         "_hosts",
         "_kinds",
-        "_max_headers",
         "_names",
         "_parse",
         "_plain",
@@ -125,12 +131,13 @@ class HeadReader:
         "_rests",
         "_sights",
         "_special",
+        "max_headers",
     )
 
     def __init__(self, parse: FieldParser, max_headers: int, proxies: TrustedProxies | None = None) -> None:
         """``proxies``: for connections of trusted proxies, whose word about the client counts."""
         self._parse = parse
-        self._max_headers = max_headers
+        self.max_headers = max_headers
         self._proxies = proxies
         self._first: dict[bytes, Begun] = {}
         self._rests: dict[bytes, Rest] = {}
@@ -229,7 +236,7 @@ class HeadReader:
                 fields = (*fields[:place], (name, varied[number + 1].strip(b" \t")), *fields[place:])
                 if name != b"cookie":
                     request.is_conditional = True
-            if len(fields) > self._max_headers:
+            if len(fields) > self.max_headers:
                 return None
         request.fields = fields
         request.memo = {}
@@ -264,23 +271,13 @@ class HeadReader:
         if len(self._rests) >= MAX_REMEMBERED_RESTS:
             self._rests.clear()  # LIMIT: bounded; what comes again is read again
         request = self._read(b"GET / HTTP/1.1" + rest)
-        self._rests[rest] = Rest(rest, request, self._kind_of(request))
-
-    def _kind_of(self, request: Request) -> object:
-        """Return one object for all requests that differ in nothing that a fixed answer may depend on."""
-        # With a few fields more than these there would be too many.
-        if not request.keep_alive or request.is_conditional or len(request.fields) + 4 > self._max_headers:
-            return None
-        said = tuple(field for field in request.fields if field[0] in _SAID)
-        if len(self._kinds) >= MAX_REMEMBERED_LINES:
-            self._kinds.clear()
-        return self._kinds.setdefault((request.authority, said), object())
+        self._rests[rest] = Rest(rest, request, self.kind_of(request))
 
     def _read(self, raw: bytes) -> Request:
         first, *lines = raw[:-4].split(b"\r\n")
         begun = self._first.get(first) or self._read_first(first)
-        if len(lines) > self._max_headers:
-            raise RequestError(431, f"more than {self._max_headers} header fields")
+        if len(lines) > self.max_headers:
+            raise RequestError(431, f"more than {self.max_headers} header fields")
         fields: list[Field | None] = list(map(self._plain.get, lines))
         special: list[Field] = []
         for at, field in enumerate(fields):
@@ -308,11 +305,19 @@ class HeadReader:
         request.memo = {}
         request.rest_memo = {}
         request.kind = request.forwarded = None
-        host = _interpret(request, special)
-        if authority is not None:  # of the absolute form: it wins over Host (RFC 9112 §3.2.2)
-            if host is not None:
+        self.complete(request, special, authority)
+        return request
+
+    def complete(self, request: Request, special: list[Field], authority: bytes | None) -> None:
+        """Set what the special fields say, of a request of any version whose line and fields are set.
+
+        ``authority``: what was asked for in Host's place (RFC 9112 §3.2.2, RFC 9113 §8.3.1). Raises ``RequestError``.
+        """
+        host = _interpret(request, special, authority)
+        if authority is not None:
+            if host is not None and host != authority:
                 self._read_host(host)
-            request.authority, request.host = self._read_host(authority)
+            request.authority, request.host = self._hosts.get(authority) or self._read_host(authority)
         elif host is not None:
             request.authority, request.host = self._hosts.get(host) or self._read_host(host)
         else:
@@ -321,7 +326,20 @@ class HeadReader:
             forwarded = request.forwarded = self._proxies.read(special)
             if forwarded.authority is not None:
                 request.authority, request.host = self._read_host(forwarded.authority)
-        return request
+
+    def kind_of(self, request: Request) -> object:
+        """Return one object for all requests that differ in nothing that a fixed answer may depend on."""
+        return None if request.is_conditional else self.kind_but_for_conditions(request)
+
+    def kind_but_for_conditions(self, request: Request) -> object:
+        """Return the same for requests of which the conditions don't count."""
+        # With a few fields more than these there would be too many.
+        if not request.keep_alive or len(request.fields) + 4 > self.max_headers:
+            return None
+        said = tuple(field for field in request.fields if field[0] in _SAID)
+        if len(self._kinds) >= MAX_REMEMBERED_LINES:
+            self._kinds.clear()
+        return self._kinds.setdefault((request.authority, said), object())
 
     def _read_first(self, first: bytes) -> Begun:
         """Read a request line that is not remembered, with its target, and remember it."""
@@ -335,7 +353,7 @@ class HeadReader:
 
     def _read_line(self, line: bytes, special: list[Field]) -> Field:
         """Read a field line that is not remembered, and remember it; add it to the special ones if it is one."""
-        if line.translate(None, _LEGAL):
+        if line.translate(None, LEGAL):
             raise RequestError(400, ILLEGAL_WORDS)
         name, colon, value = line.partition(b":")
         known = self._names.get(name)
@@ -366,7 +384,7 @@ class HeadReader:
                 raise RequestError(400, "malformed header line")
         if len(self._names) >= MAX_REMEMBERED_LINES:
             self._names.clear()
-        known = self._names[name] = (lower, lower in _SPECIAL or is_hidden(lower))
+        known = self._names[name] = (lower, is_special(lower))
         return known
 
     def _read_host(self, value: bytes) -> tuple[str, str]:
@@ -413,18 +431,24 @@ def _read_request_line(first: bytes) -> tuple[str, bytes, str]:
     name, target, major, minor = match.groups()
     if major != b"1":
         raise RequestError(505, "unsupported HTTP version")
-    method = METHODS.get(name)
-    if method is None:
-        raise RequestError(501 if name.isupper() else 400, "unknown method")
+    method = find_method(name)
     # A later minor version means to a server of ours what 1.1 does (RFC 9110 §2.5).
     return method, target, "1.0" if minor == b"0" else "1.1"
 
 
-def _interpret(request: Request, special: list[Field]) -> bytes | None:
+def find_method(name: bytes) -> str:
+    """Return the method of this name; raise ``RequestError``."""
+    method = METHODS.get(name)
+    if method is None:
+        raise RequestError(501 if name.isupper() else 400, "unknown method")
+    return method
+
+
+def _interpret(request: Request, special: list[Field], authority: bytes | None) -> bytes | None:
     """Set what the special fields say of the message; return Host's value. Raises ``RequestError``."""
     version = request.version
     host = length = coding = None
-    request.keep_alive = version == "1.1"
+    request.keep_alive = version != "1.0"
     request.is_conditional = False
     hidden = NOTHING_HIDDEN
     request.referer = request.user_agent = b"-"
@@ -460,7 +484,7 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
             elif name == b"expect":
                 if value.lower() != b"100-continue":
                     raise RequestError(417, "unknown expectation")
-                expects_continue = request.version == "1.1"
+                expects_continue = request.version != "1.0"
             elif name in _WANTED:
                 request.is_conditional = True
         elif name in _WANTED:
@@ -468,7 +492,7 @@ def _interpret(request: Request, special: list[Field]) -> bytes | None:
         else:
             hidden |= {name}
     request.hidden = hidden
-    if host is None and request.version == "1.1":
+    if host is None and request.version != "1.0" and (authority is None or request.version == "1.1"):
         raise RequestError(400, "no Host")
     if length is None and coding is None:
         request.content_length = None

@@ -59,6 +59,8 @@ class Request:
     query: bytes
     version: str
     """"1.0", "1.1", "2"."""
+    protocol = ""
+    """What an Extended CONNECT asks for (RFC 8441), as "websocket"."""
     fields: tuple[tuple[bytes, bytes], ...]
     """Lower-case names, values byte for byte with outer SP and HTAB removed; every field of the head, in order."""
     hidden: frozenset[bytes]
