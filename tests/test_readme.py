@@ -29,7 +29,7 @@ def section(title: str) -> str:
 def keys_of_table(text: str) -> set[str]:
     """Return the names in the first column; one cell may hold several."""
     cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    return {name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)}
+    return {name for cell in cells for name in re.findall(r"`([a-z0-9_]+)`", cell)}
 
 
 def test_there_are_examples_to_check() -> None:

@@ -30,6 +30,8 @@ _SERVER = (
     "trusted_proxies",
     "parser",
     "loop",
+    "http2",
+    "h2c",
     "limits",
     "memory",
 )
@@ -37,7 +39,7 @@ _SERVER_LATER = ("https", "status")
 _LISTENER = ("address", "proxy_protocol")
 _LIMITS = (
     *("head_timeout", "body_timeout", "write_timeout", "keepalive_timeout", "max_head", "max_headers", "max_body"),
-    *("min_rate", "max_connections", "response_spool", "spool_dir"),
+    *("min_rate", "max_streams", "max_connections", "response_spool", "spool_dir"),
 )
 _LOG = ("access", "error")
 _LOG_LATER = ("slow",)
@@ -187,6 +189,8 @@ def _server(
         trusted_proxies=trusted_proxies,
         parser=cast(Literal["httptools", "h11"], table.choice("parser", "httptools", ("httptools", "h11"))),
         loop=cast(Literal["uvloop", "asyncio"], table.choice("loop", "uvloop", ("uvloop", "asyncio"))),
+        http2=table.flag("http2", True),
+        h2c=table.flag("h2c", False),
         limits=_limits(table, facts, expectations),
         memory_bytes=table.size_bytes("memory", 0, 1),
     )
@@ -301,6 +305,7 @@ def _limits(server: Table, facts: Facts, expectations: list[Expectation]) -> Lim
         max_head_bytes=table.size_bytes("max_head", 32 * 1024, 1024),
         max_headers=table.integer("max_headers", 100, 1, 10_000),
         max_body_bytes=table.size_bytes("max_body", 100 * 1024 * 1024),
+        max_streams=table.integer("max_streams", 100, 1, 10_000),
         max_connections=table.integer("max_connections", 10_000, 1, 10_000_000),
         response_spool_bytes=table.size_bytes("response_spool", 1024**3),
         spool_dir=spool_dir or facts.spool_dir,

@@ -45,6 +45,8 @@ class Limits(NamedTuple):
     """Most that one answer of an application may take on disk while its client reads slowly."""
     spool_dir: str = ""
     """Absolute; decode fills in the system's temporary folder, or /var/tmp where that one is in memory."""
+    max_streams: int = 100
+    """Requests at once on one HTTP/2 connection."""
 
 
 class AccessLog(NamedTuple):
@@ -79,6 +81,10 @@ class Server(NamedTuple):
     parser: Literal["httptools", "h11"] = "httptools"
     loop: Literal["uvloop", "asyncio"] = "uvloop"
     limits: Limits = Limits()
+    http2: bool = True
+    """Offered to clients that speak TLS."""
+    h2c: bool = False
+    """HTTP/2 in clear text too, for clients that begin with it."""
     memory_bytes: int = 0
     """Most that the workers of all applications may take together before idle ones are given up; 0 = no budget."""
 

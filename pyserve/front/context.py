@@ -26,6 +26,7 @@ from pyserve.wire.codec import HAS_DATE, HAS_SERVER
 if TYPE_CHECKING:
     from pyserve.front.accepting import Acceptor
     from pyserve.http.forwarded import TrustedProxies
+    from pyserve.http.h2.connection import Settings
 
 NEVER = 1 << 62
 MEMO_MATCHES = 16384
@@ -54,6 +55,7 @@ class Context:
     """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
 
     __slots__ = (
+        "_h2_settings",
         "_matches",
         "_tick",
         "acceptor",
@@ -98,6 +100,7 @@ class Context:
         self.lanes = lanes or build_lanes(loop)
         self.limits = limits
         self.router = router
+        self._h2_settings: Settings | None = None
         self._matches: dict[tuple[str, str], Match[Handler]] = {}
         can_repeat = access is None or access.can_repeat
         self.heads = Heads(HeadReader(parse, limits.max_headers), can_repeat)
@@ -136,6 +139,21 @@ class Context:
         date = b"date: " + format_date(time.time()) + b"\r\n"
         server = b"server: pyserve\r\n"
         self.common = {0: date + server, HAS_DATE: server, HAS_SERVER: date, HAS_DATE | HAS_SERVER: b""}
+
+    @property
+    def h2_settings(self) -> Settings:
+        """Return what HTTP/2 connections begin with; made when the first one asks."""
+        if self._h2_settings is None:
+            from pyserve.http.h2.connection import Settings
+
+            limits = self.limits
+            self._h2_settings = Settings(
+                max_concurrent_streams=limits.max_streams,
+                head_timeout_s=limits.head_timeout_s,
+                write_timeout_s=limits.write_timeout_s,
+                min_rate_bytes=limits.min_rate_bytes,
+            )
+        return self._h2_settings
 
     def find_match(self, host: str, path: str) -> Match[Handler]:
         """Return what answers; raise ``RequestError``. Real traffic asks for few paths, and for those often."""

@@ -210,7 +210,7 @@ class Front:
             listener.setblocking(False)
             is_unix = listener.family == socket.AF_UNIX
             self.addresses.append(os.fsdecode(listener.getsockname()) if is_unix else listener.getsockname()[:2])
-            doors.append((listener, functools.partial(_protocol_of(configured), context)))
+            doors.append((listener, functools.partial(_protocol_of(configured, self._config.server.h2c), context)))
         self._acceptor = context.acceptor = Acceptor(self._loop, context, doors, self._other_descriptors)
         await self._acceptor.open()
 
@@ -368,12 +368,15 @@ class Front:
         self._on_end()
 
 
-def _protocol_of(listener: Listener) -> Callable[[Context], asyncio.Protocol]:
+def _protocol_of(listener: Listener, has_h2c: bool) -> Callable[[Context], asyncio.Protocol]:
+    inner: Callable[..., asyncio.Protocol] = Connection
+    if has_h2c:
+        from pyserve.front.h2c_preface import H2cPreface as inner
     if not listener.proxy_protocol:
-        return Connection
+        return inner
     from pyserve.front.preface import ProxyPreface  # it reads addresses, which takes 5 ms to import
 
-    return ProxyPreface
+    return functools.partial(ProxyPreface, inner)
 
 
 def read_snapshot(fd: int) -> Config:

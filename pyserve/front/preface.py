@@ -1,16 +1,16 @@
 """Step 3 of the request path, on listeners with ``proxy_protocol``: who connected is read before anything else.
 
-I/O: a transport of the event loop, which goes to a ``Connection`` with what came behind the header. A peer that is no
+I/O: a transport of the event loop, which goes to what is spoken there with all behind the header. A peer that is no
 trusted proxy is closed without a word, and so is one that writes anything but a header, or none in time.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from pyserve.errors import RequestError
-from pyserve.front.connection import Connection
 from pyserve.front.context import Context
 from pyserve.http.proxy_protocol import Proxied, ProxyHeader
 from pyserve.wire.codec import Peer
@@ -23,7 +23,9 @@ class ProxyPreface(asyncio.Protocol):
 
     is_sheddable = False  # it is about to ask for something
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, inner: Callable[[Context, Peer | None], asyncio.Protocol], context: Context) -> None:
+        """``inner``: what the connection speaks behind the header."""
+        self._inner = inner
         self._context = context
         self._header = ProxyHeader()
         self.deadline = context.now + min(HEADER_TIMEOUT_S, context.limits.head_timeout_s)
@@ -60,7 +62,7 @@ class ProxyPreface(asyncio.Protocol):
             server = proxied.destination or (own[:2] if isinstance(own, tuple) else ("", None))
             peer = Peer(proxied.source, server, proxied.scheme)
         context.connections.discard(self)
-        connection = Connection(context, peer)
+        connection = self._inner(context, peer)
         self.transport.set_protocol(connection)
         connection.connection_made(self.transport)
         if self._header.leftover:

@@ -18,7 +18,7 @@ from pyserve.http.response import STATUS_LINES, end_of_head
 if TYPE_CHECKING:
     from pyserve.front.context import Context
 
-_OWN_BYTES = 512  # what a kept answer costs beside its bytes, roughly
+OWN_BYTES = 512  # what a kept answer costs beside its bytes, roughly
 
 
 class Repeat:
@@ -55,7 +55,7 @@ class Repeat:
         """Put it where the next equal request finds it."""
         memo = request.line_memo
         before = memo.get(request.kind)
-        context.heads.count_answer(_OWN_BYTES if before is None else -len(before.data))
+        context.heads.count_answer(OWN_BYTES if before is None else -len(before.data))
         memo[request.kind] = self
 
     def refresh(self, context: Context) -> None:

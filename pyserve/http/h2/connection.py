@@ -326,7 +326,8 @@ class Connection:
             raise ConnectionFault(f.PROTOCOL_ERROR, "CONTINUATION of nothing")
         self._charge(prices.CONTINUATION if payload else prices.EMPTY_CONTINUATION)
         self._block_size += len(payload)
-        if self._block_size > self._blocks.max_head_bytes or len(fragments) > MAX_CONTINUATIONS:
+        # Somewhat too long is a request that gets its 431, and the table has to see it.
+        if self._block_size > 2 * self._blocks.max_head_bytes or len(fragments) > MAX_CONTINUATIONS:
             raise ConnectionFault(f.ENHANCE_YOUR_CALM, "a block of too many bytes or frames")
         fragments.append(payload)
         if flags & f.END_HEADERS:
@@ -806,21 +807,30 @@ class Connection:
             stream.pace_bytes += taken
         if is_end:
             self._end_answer(stream)
-        elif taken < size and not stream.is_blocked:
-            stream.is_blocked = True
-            self._blocked[number] = stream
-            if number not in self._paced:
-                self._paced[number] = stream
-                stream.pace_ends = self._now + self._settings.write_timeout_s
-                stream.pace_bytes = 0
+        elif taken < size:
+            self._block(stream)
         return taken
 
+    def _block(self, stream: Stream) -> None:
+        """Let ``RoomMade`` be told; meanwhile the client is watched."""
+        if not stream.is_blocked:
+            stream.is_blocked = True
+            self._blocked[stream.number] = stream
+            if stream.number not in self._paced:
+                self._paced[stream.number] = stream
+                stream.pace_ends = self._now + self._settings.write_timeout_s
+                stream.pace_bytes = 0
+
     def room(self, number: int) -> int:
-        """Return how many bytes ``send_data`` would take."""
+        """Return how many bytes ``send_data`` would take; where it is none, ``RoomMade`` says when there is some."""
         stream = self._streams.get(number)
         if stream is None or stream.state == LOCAL_CLOSED:
             return 0
-        return max(0, min(stream.send_window, self._send_window))
+        room = min(stream.send_window, self._send_window)
+        if room <= 0:
+            self._block(stream)
+            return 0
+        return room
 
     def priority(self, number: int) -> Priority:
         """Return what the client last said of this answer, in its request or later (RFC 9218)."""

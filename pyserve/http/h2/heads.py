@@ -362,6 +362,7 @@ class BlockReader:
         if is_end and length:
             raise StreamFault(PROTOCOL_ERROR, "a content-length, and no content")
         request.has_body = not is_end and length != 0
+        request.expects_continue = request.has_body and _expects_continue(request)
         if self._can_repeat:
             request.kind = self._kind_of(request)
         return request
@@ -445,10 +446,15 @@ def _put_together(line: Begun, tail: Tail, is_end: bool) -> Request | None:
     request.content_length = length
     request.has_body = not is_end and length != 0
     request.kind = None if request.has_body else tail.kind
-    request.expects_continue = known.expects_continue and request.has_body
+    request.expects_continue = request.has_body and _expects_continue(known)
     request.is_chunked = False
     request.keep_alive = True
     request.is_conditional = known.is_conditional
     request.referer = known.referer
     request.user_agent = known.user_agent
     return request
+
+
+def _expects_continue(request: Request) -> bool:
+    """The only expectation that there is (another was refused); HTTP/1 looks at it only with a length or chunks."""
+    return any(name == b"expect" for name, _ in request.fields)
