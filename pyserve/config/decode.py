@@ -23,6 +23,7 @@ _TOP = ("server", "log", "app", "site")
 _TOP_LATER = ("upstream",)
 _SERVER = (
     "http",
+    "https",
     "fronts",
     "user",
     "admin",
@@ -35,7 +36,7 @@ _SERVER = (
     "limits",
     "memory",
 )
-_SERVER_LATER = ("https", "status")
+_SERVER_LATER = ("status",)
 _LISTENER = ("address", "proxy_protocol")
 _LIMITS = (
     *("head_timeout", "body_timeout", "write_timeout", "keepalive_timeout", "max_head", "max_headers", "max_body"),
@@ -54,7 +55,7 @@ class Facts(NamedTuple):
     """The interpreter of apps that name none: pyserve's own."""
     cores: int
     admin: Callable[[tuple[Listener, ...]], str]
-    """The admin socket where the file names none."""
+    """The admin socket where the file names none, by the addresses."""
     spool_dir: str
 
 
@@ -92,6 +93,7 @@ def decode(documents: Sequence[Document], facts: Facts, resolve: Resolver) -> De
             sites.append((site, Place(document, path)))
             expectations += expected
     checked_sites = check_together(sites, problems)
+    _check_tls(server, sites, documents, problems)
     if not sites:
         _report_no_site(documents, apps, problems)
 
@@ -134,6 +136,29 @@ def _merge(documents: Sequence[Document], problems: Problems, resolve: Resolver)
     return tables
 
 
+def _check_tls(
+    server: Server, sites: Sequence[tuple[Site, Place]], documents: Sequence[Document], problems: Problems
+) -> None:
+    """Report listeners without a site for them, and sites without a listener."""
+    if server.https and sites and not any(site.tls for site, _ in sites):
+        document = next((document for document in documents if "server" in document.tree), documents[0])
+        problems.add(
+            Place(document, ("server", "https")),
+            'no site would be served there; give one a certificate, as tls = { cert = "a.pem", key = "a.key" }',
+        )
+    for site, place in sites:
+        if site.tls and not server.https and not any("https" in _table_of(document) for document in documents):
+            problems.add(
+                Place(place.document, (*place.path, "tls")),
+                'has no effect without an address for it: add https = ":443" to [server]',
+            )
+
+
+def _table_of(document: Document) -> Mapping[str, Any]:
+    server = document.tree.get("server")
+    return server if isinstance(server, Mapping) else {}
+
+
 def _wrong_name(name: object) -> str:
     """Names stand in process titles, logs and on one line of messages."""
     if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable():
@@ -165,24 +190,19 @@ def _server(
     document, values = found or (documents[0] if documents else Document("config", "", {}), {})
     scope = Scope(document, problems, resolve, needs_references=True)
     table = Table(values, ("server",), scope, _SERVER, _SERVER_LATER)
-    http = _listeners(table)
+    https = _listeners(table, "https", ())
+    http = _listeners(table, "http", https)
     trusted_proxies = _trusted_proxies(table)
-    for index, listener in enumerate(http):
-        if listener.proxy_protocol and listener.unix_path and "unix:" not in trusted_proxies:
-            place = ("http", index) if isinstance(table.values["http"], (list, tuple)) else ("http",)
-            table.problem(
-                'proxy_protocol on a Unix socket needs "unix:" in trusted_proxies: nobody else connects there', *place
-            )
-        elif listener.proxy_protocol and not trusted_proxies:
-            place = ("http", index) if isinstance(table.values["http"], (list, tuple)) else ("http",)
-            table.problem("proxy_protocol needs trusted_proxies: without them no connection would be let in", *place)
+    for key, listeners in (("http", http), ("https", https)):
+        _check_proxy_protocol(table, key, listeners, trusted_proxies)
     fronts = facts.cores if table.values.get("fronts") == "auto" else _fronts(table)
     user = str(table.text("user"))
     if user:
         expectations.append(Expectation("user", user, table.place("user")))
     return Server(
         http=http,
-        admin=_admin(table) or facts.admin(http),
+        https=https,
+        admin=_admin(table) or facts.admin(http + https),
         fronts=min(fronts, MAX_FRONTS),
         user=user,
         graceful_timeout_s=table.duration_s("graceful_timeout", 30.0, may_be_zero=True),
@@ -204,17 +224,35 @@ def _fronts(table: Table) -> int:
     return table.integer("fronts", 1, 1, MAX_FRONTS)
 
 
-def _listeners(table: Table) -> tuple[Listener, ...]:
-    if "http" not in table:
-        return (Listener("127.0.0.1", 8000),)
-    value = table.values["http"]
-    entries: list[tuple[tuple[str | int, ...], object]] = [(("http",), value)]
+def _check_proxy_protocol(
+    table: Table, key: str, listeners: Sequence[Listener], trusted_proxies: Sequence[str]
+) -> None:
+    for index, listener in enumerate(listeners):
+        if not listener.proxy_protocol:
+            continue
+        place = (key, index) if isinstance(table.values[key], (list, tuple)) else (key,)
+        if listener.unix_path and "unix:" not in trusted_proxies:
+            table.problem(
+                'proxy_protocol on a Unix socket needs "unix:" in trusted_proxies: nobody else connects there', *place
+            )
+        elif not trusted_proxies:
+            table.problem("proxy_protocol needs trusted_proxies: without them no connection would be let in", *place)
+
+
+def _listeners(table: Table, key: str, others: Sequence[Listener]) -> tuple[Listener, ...]:
+    """``key``: http or https. ``others``: listeners of the other kind, whose addresses are taken."""
+    is_tls = key == "https"
+    example = '":8443"' if is_tls else '"127.0.0.1:8000"'
+    if key not in table:
+        return () if is_tls or "https" in table else (Listener("127.0.0.1", 8000),)
+    value = table.values[key]
+    entries: list[tuple[tuple[str | int, ...], object]] = [((key,), value)]
     if isinstance(value, (list, tuple)):
-        entries = [(("http", index), entry) for index, entry in enumerate(value)]
+        entries = [((key, index), entry) for index, entry in enumerate(value)]
         if not entries:
-            table.problem('expected at least one address, as "127.0.0.1:8000"', "http")
+            table.problem(f"expected at least one address, as {example}", key)
     elif not isinstance(value, (str, Mapping)):
-        table.wrong_type(value, 'an address or a list of them, as "127.0.0.1:8000"', "http")
+        table.wrong_type(value, f"an address or a list of them, as {example}", key)
         return ()
     listeners: list[Listener] = []
     for keys, entry in entries:
@@ -224,8 +262,10 @@ def _listeners(table: Table) -> tuple[Listener, ...]:
         # Port 0 asks for a free port each time.
         if (listener.port or listener.unix_path) and any(listener[:3] == other[:3] for other in listeners):
             table.problem(f"{show(str(listener))} is in this list already", *keys)
+        elif (listener.port or listener.unix_path) and any(listener[:3] == other[:3] for other in others):
+            table.problem(f"{show(str(listener))} is taken by https: one address speaks one of them", *keys)
         else:
-            listeners.append(listener)
+            listeners.append(listener._replace(is_tls=is_tls))
     return tuple(listeners)
 
 

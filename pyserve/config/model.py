@@ -22,6 +22,7 @@ class Listener(NamedTuple):
     unix_path: str = ""
     proxy_protocol: bool = False
     """Each connection begins with a PROXY protocol header, from a trusted proxy."""
+    is_tls: bool = False
 
     def __str__(self) -> str:
         if self.unix_path:
@@ -87,6 +88,12 @@ class Server(NamedTuple):
     """HTTP/2 in clear text too, for clients that begin with it."""
     memory_bytes: int = 0
     """Most that the workers of all applications may take together before idle ones are given up; 0 = no budget."""
+    https: tuple[Listener, ...] = ()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Return all, in the order in which they are bound and handed out."""
+        return self.http + self.https
 
 
 class Scaling(NamedTuple):
@@ -289,6 +296,29 @@ class Route(NamedTuple):
     modifiers: Modifiers = Modifiers()
 
 
+class Tls(NamedTuple):
+    """How a site is served on https. Paths are absolute."""
+
+    cert: str
+    key: str
+    """May be the same file."""
+    client_ca: str = ""
+    """Not empty: clients show a certificate of one of these authorities, as ``client_auth`` says."""
+    client_auth: Literal["none", "optional", "required"] = "none"
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    redirect: bool = True
+    """Plain http answers with where the site is on https."""
+    redirect_port: int = 0
+    """The port in that answer; 0 = that of the first https listener."""
+    hsts: str = ""
+    """The value of ``Strict-Transport-Security``; "" = none."""
+
+    @property
+    def policy(self) -> tuple[str, str, str]:
+        """Return what a handshake settles about a connection beside the name: sites that differ in it share none."""
+        return (self.client_ca, self.client_auth, self.min_version)
+
+
 class Site(NamedTuple):
     name: str
     hosts: tuple[str, ...]
@@ -300,6 +330,7 @@ class Site(NamedTuple):
     modifiers: Modifiers = Modifiers()
     fault: str = ""
     """Not empty: something outside the file that the site names was missing when it was read; for ``status``."""
+    tls: Tls | None = None
 
 
 class Config(NamedTuple):

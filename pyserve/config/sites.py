@@ -16,10 +16,11 @@ from pyserve.config.model import Modifiers, Respond, Route, Site
 from pyserve.config.modifiers import MODIFIERS, decode_modifiers
 from pyserve.config.problems import Path, Place, Problems, Secret, secret_like, show
 from pyserve.config.table import Scope, Table
+from pyserve.config.tls import decode_tls
 
 _ROUTE_KEYS = frozenset({"path", *HANDLERS, *FILE_MODIFIERS, *MODIFIERS, "mount"})
-_SITE_KEYS = frozenset({"hosts", "default", "max_body", "route", *HANDLERS, *FILE_MODIFIERS, *MODIFIERS})
-_SITE_LATER = frozenset({"tls", *LATER_HANDLERS})
+_SITE_KEYS = frozenset({"hosts", "default", "max_body", "route", "tls", *HANDLERS, *FILE_MODIFIERS, *MODIFIERS})
+_SITE_LATER = LATER_HANDLERS
 _ROUTE_LATER = LATER_HANDLERS
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PATH_EXPECTED = 'expected an exact path "/x", a prefix "/x/*", or "~regex"'
@@ -39,11 +40,12 @@ def decode_site(
     modifiers = decode_modifiers(table, apps, expectations)
     routes = _routes(table, apps, expectations, modifiers)
     max_body_bytes = table.size_bytes("max_body", 0) if "max_body" in table else None
+    tls = decode_tls(table) if "tls" in table else None
     if scope.fault:
         # Without a value that it refers to the site can't be what it is meant to be: leaving out only the route in
         # question could open what that route was to close. So all of it answers 503.
         handler, routes = Respond(status=503, body="503 Service Unavailable\n"), []
-    return Site(name, hosts, default, handler, tuple(routes), max_body_bytes, modifiers), expectations
+    return Site(name, hosts, default, handler, tuple(routes), max_body_bytes, modifiers, tls=tls), expectations
 
 
 def check_together(sites: list[tuple[Site, Place]], problems: Problems) -> tuple[Site, ...]:

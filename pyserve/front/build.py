@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyserve.config import model
 from pyserve.errors import MisuseError
@@ -22,6 +23,9 @@ from pyserve.routing.router import Router
 from pyserve.wire.board import Board
 
 if TYPE_CHECKING:
+    from pyserve.front.context import Context
+    from pyserve.front.handshakes import Handshakes
+    from pyserve.front.realm import Realm
     from pyserve.handlers.compressed import Compression, Streams
     from pyserve.handlers.file_page import Report
     from pyserve.handlers.hand_over import HandOver
@@ -138,6 +142,19 @@ def build_hand_over(app: model.App, files: FileCache, lanes: Lanes, report: Repo
     return HandOver(app.name, app.hand_over, files, lanes, report)
 
 
+class Routers(NamedTuple):
+    http: Router[Handler]
+    https: Router[Handler] | None
+
+
+class OnHttps(NamedTuple):
+    """What plain http has to know of the sites that are on https."""
+
+    fault: Callable[[str], tuple[str, bool]]
+    """From a site's name to what keeps it from being served there, and whether that is only a matter of time."""
+    port: Callable[[], int]
+
+
 def build_router(
     config: model.Config,
     pools: dict[str, Pool],
@@ -145,12 +162,28 @@ def build_router(
     lanes: Lanes,
     report: Report = lambda level, kind, text: None,
 ) -> Router[Handler]:
-    """``report``: who hears of error pages that can't be had, and of what an application says behind its answer."""
+    """Return the routes of clear text, where no site is on https."""
+    return build_routers(config, pools, files, lanes, report, None).http
+
+
+def build_routers(
+    config: model.Config,
+    pools: dict[str, Pool],
+    files: FileCache,
+    lanes: Lanes,
+    report: Report,
+    on_https: OnHttps | None,
+) -> Routers:
+    """``report``: who hears of error pages that can't be had, and of what an application says behind its answer.
+
+    Handlers are made once, whichever way they are reached.
+    """
     error_pages = build_error_pages(pools, report)
     compressions = _Compressions(lanes.cpu)
     hand_overs = {app.name: build_hand_over(app, files, lanes, report) for app in config.apps}
+    made: dict[tuple[int, int, int], Handler] = {}
 
-    def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
+    def make(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
         modifiers = site.modifiers if route is None else route.modifiers
         match handler:
             case model.Files():
@@ -163,7 +196,48 @@ def build_router(
                 return RespondHandler(handler)
         raise MisuseError(f"no handler for {handler!r}")
 
+    def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
+        key = (id(handler), id(site), id(route))
+        if key not in made:
+            made[key] = make(handler, site, route)
+        return made[key]
+
     def modify(configured: model.Modifiers, site: model.Site) -> Modifiers | None:
         return prepare(configured, error_pages(configured.error_pages))
 
-    return Router(config.sites, build, ServerOptionsHandler(), modify, NothingHandler())
+    def modify_on_https(configured: model.Modifiers, site: model.Site) -> Modifiers | None:
+        return modify(_with_hsts(configured, site.tls), site)
+
+    options, nothing = ServerOptionsHandler(), NothingHandler()
+    if on_https is None:
+        return Routers(Router(config.sites, build, options, modify, nothing), None)
+    from pyserve.handlers.https_gate import HttpsGate
+
+    def wrap(handler: Handler, site: model.Site) -> Handler:
+        if site.tls is None:
+            return handler
+        return HttpsGate(handler, partial(on_https.fault, site.name), on_https.port, site.tls.redirect)
+
+    return Routers(
+        Router(config.sites, build, options, modify, nothing, wrap),
+        Router(config.sites, build, options, modify_on_https, nothing),
+    )
+
+
+def _with_hsts(configured: model.Modifiers, tls: model.Tls | None) -> model.Modifiers:
+    """RFC 6797 §7.2: over TLS only. What the operator says under that name goes before."""
+    name = "strict-transport-security"
+    if tls is None or not tls.hsts or any(known == name for known, _ in configured.headers):
+        return configured
+    return configured._replace(headers=(*configured.headers, (name, tls.hsts)))
+
+
+def build_handshakes(config: model.Config, context: Context, router: Router[Handler]) -> Handshakes:
+    """Imported only where there are https listeners: the TLS library takes 10 ms."""
+    from pyserve.front.certificates import Certificates
+    from pyserve.front.handshakes import Handshakes
+
+    def make_realm(certificates: Certificates, tls: model.Tls) -> Realm:
+        return context.make_realm(router, partial(certificates.barrier, tls))
+
+    return Handshakes(context.loop, Certificates(config.sites, make_realm))

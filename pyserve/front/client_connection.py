@@ -16,36 +16,44 @@ from pyserve.front.context import Context
 from pyserve.front.pace import Pace
 from pyserve.http.target import split_authority
 from pyserve.net.outgoing import unacknowledged_bytes
-from pyserve.wire.codec import Peer, pack_peer
+from pyserve.wire.codec import Peer, TlsPeer, pack_peer
 
 if TYPE_CHECKING:
+    from pyserve.front.realm import Realm
     from pyserve.http.forwarded import Forwarded
 
 
 class ClientConnection(asyncio.Protocol):
     """Base of ``Connection`` (HTTP/1) and ``H2Connection``.
 
-    ``given``: both ends as a PROXY protocol header named them, in place of the socket's own. ``written``: bytes given
-    to the transport or taken by the kernel.
+    ``given``: both ends as a PROXY protocol header named them, in place of the socket's own. ``realm``: what can be
+    reached, by default what plain http can. ``tls``: what a handshake settled, None = clear text. ``written``: bytes
+    given to the transport or taken by the kernel.
     """
 
     __slots__ = (
         "_given",
         "_taken",
+        "_tls",
         "_writing_pace",
         "client",
         "context",
         "deadline",
+        "heads",
         "known_peer",
+        "realm",
         "transport",
         "written",
     )
 
     transport: asyncio.Transport
 
-    def __init__(self, context: Context, given: Peer | None) -> None:
+    def __init__(self, context: Context, given: Peer | None, realm: Realm | None, tls: TlsPeer | None) -> None:
         self.context = context
+        self.realm = realm or context.realm
+        self.heads = self.realm.heads
         self._given = given
+        self._tls = tls
         self.client = b"-"
         self.deadline = context.now + context.limits.head_timeout_s
         self.written = 0
@@ -53,15 +61,16 @@ class ClientConnection(asyncio.Protocol):
         self._writing_pace: Pace | None = None  # while something waits for the client to take it
         self.known_peer = b""
 
-    def meet(self, transport: asyncio.BaseTransport) -> bool:
-        """Begin. Returns whether the other end is a trusted proxy."""
+    def meet(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: learn who the other end is."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by class
         context = self.context
         name: object = transport.get_extra_info("peername") if self._given is None else self._given.client
         address = name[0] if isinstance(name, tuple) else None
         if address is not None:
             self.client = address.encode()
-        return context.proxies is not None and context.proxies.trust(address)
+        if context.proxies is not None and context.proxies.trust(address):
+            self.heads = self.realm.trusted_heads
 
     def peer_blob(self) -> bytes:
         """Make ``known_peer``: both ends of the connection, as applications see them."""
@@ -69,18 +78,23 @@ class ClientConnection(asyncio.Protocol):
         return self.known_peer
 
     def _peer(self) -> Peer:
-        return self._given or _peer(self.transport)
+        tls = self._tls
+        if self._given is None:
+            return _both_ends(self.transport, tls)
+        if tls is None:
+            return self._given
+        return Peer(self._given.client, self._given.server, "https", tls)
 
     def forwarded_peer(self, forwarded: Forwarded, authority: str) -> bytes:
         """Both ends as trusted proxies name them; what they don't say is as it is on this connection."""
-        client, server, scheme = self._peer()
+        client, server, scheme, tls = self._peer()
         scheme = forwarded.scheme or scheme
         if authority and (forwarded.scheme or forwarded.authority is not None):
             # Who tells the scheme has its own port before ours: the client asked for what Host says.
             server = split_authority(authority, scheme)
         if forwarded.port:
             server = (server[0], forwarded.port)
-        return pack_peer(Peer(forwarded.client or client, server, scheme))
+        return pack_peer(Peer(forwarded.client or client, server, scheme, tls))
 
     def abort(self) -> None:
         raise NotImplementedError
@@ -123,11 +137,12 @@ class ClientConnection(asyncio.Protocol):
             pass  # lost already, or no descriptor is left
 
 
-def _peer(transport: asyncio.Transport) -> Peer:
+def _both_ends(transport: asyncio.Transport, tls: TlsPeer | None) -> Peer:
     client = transport.get_extra_info("peername")
     server = transport.get_extra_info("sockname")
     return Peer(
         (client[0], client[1]) if isinstance(client, tuple) else None,
         (server[0], server[1]) if isinstance(server, tuple) else (os.fsdecode(server or ""), None),
-        "http",
+        "http" if tls is None else "https",
+        tls,
     )

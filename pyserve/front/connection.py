@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pyserve.errors import Fate, RequestError
 from pyserve.front.books import DROP_BODY_BYTES
@@ -24,7 +25,11 @@ from pyserve.front.repeat import Repeat
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
 from pyserve.http.request import Memo, Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
-from pyserve.wire.codec import Peer
+from pyserve.wire.codec import Peer, TlsPeer
+
+if TYPE_CHECKING:
+    from pyserve.front.realm import Realm
+    from pyserve.front.tls_files import TlsFiles
 
 # Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest.
 IDLE, HEAD, BODY, RUN, LINGER, CLOSING = range(6)
@@ -53,22 +58,21 @@ class Connection(ClientConnection):
         "_reader",
         "_reading_pace",
         "exchange",
-        "heads",
         "must_close",
         "phase",
     )
 
-    def __init__(self, context: Context, given: Peer | None = None) -> None:
-        """``given``: both ends as a PROXY protocol header named them, in place of the socket's own."""
-        super().__init__(context, given)
-        self.heads = context.heads
+    def __init__(
+        self, context: Context, given: Peer | None = None, realm: Realm | None = None, tls: TlsPeer | None = None
+    ) -> None:
+        super().__init__(context, given, realm, tls)
         self.exchange: Exchange | None = None
         self.must_close = False
         self.phase = HEAD
         self._reading_pace: Pace | None = None  # of a body
         self._linger_ends = 0.0
         self._reader: Reader | None = None
-        self._files: FileOutput | None = None
+        self._files: FileOutput | TlsFiles | None = None
         self._is_paused = False
         self._is_reading_paused = False
         self._is_advancing = False
@@ -79,13 +83,11 @@ class Connection(ClientConnection):
     # What the event loop tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        is_trusted = self.meet(transport)
+        self.meet(transport)
         self.transport.set_write_buffer_limits(HIGH_WATER)
         self.context.add(self)
         if self.context.is_draining:  # the kernel had accepted it before
             self.drain()
-        if is_trusted:
-            self.heads = self.context.trusted_heads
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.context.forget(self)
@@ -265,7 +267,7 @@ class Connection(ClientConnection):
         context = self.context
         started = monotonic()
         if repeat.turn != context.turn:
-            repeat.refresh(context)
+            repeat.refresh(context, self.heads)
         data = repeat.data
         if repeat.lent is not None:
             if not self._repeat_file(repeat, data, raw):
@@ -316,7 +318,7 @@ class Connection(ClientConnection):
             if has_body:
                 assert self._reader is not None
                 self._reader.check_buffered()
-            match = context.find_match(request.host, request.path)
+            match = self.realm.find_match(request.host, request.path)
             if match.modifiers is not None:
                 exchange.modifiers = match.modifiers.for_request(request)  # type: ignore[attr-defined]
             if has_body:
@@ -437,7 +439,7 @@ class Connection(ClientConnection):
             self.written += len(head) + sent
         return sent
 
-    def _make_files(self) -> FileOutput | None:
+    def _make_files(self) -> FileOutput | TlsFiles | None:
         try:
             self._files = FileOutput(self)
         except OSError:  # lost already, or no descriptor is left

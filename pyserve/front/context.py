@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from pyserve.config.model import Limits
 from pyserve.errors import RequestError
 from pyserve.front.heads import Heads
+from pyserve.front.realm import Realm
 from pyserve.front.threads import build_lanes
 from pyserve.handlers.interface import Handler, Lanes
 from pyserve.http.conditional import format_date
@@ -20,16 +21,16 @@ from pyserve.http.head import FieldParser, HeadReader
 from pyserve.observe.access_log import AccessLog
 from pyserve.observe.error_log import ErrorLog
 from pyserve.observe.sink import LineSink
-from pyserve.routing.router import Match, Router
+from pyserve.routing.router import Router
 from pyserve.wire.codec import HAS_DATE, HAS_SERVER
 
 if TYPE_CHECKING:
     from pyserve.front.accepting import Acceptor
+    from pyserve.front.handshakes import Handshakes
     from pyserve.http.forwarded import TrustedProxies
     from pyserve.http.h2.connection import Settings
 
 NEVER = 1 << 62
-MEMO_MATCHES = 16384
 
 
 class Client(Protocol):
@@ -55,14 +56,16 @@ class Context:
     """One per front. ``now`` is the monotonic clock as of the last sweep: good enough for every deadline (D4)."""
 
     __slots__ = (
+        "_can_repeat",
         "_h2_settings",
-        "_matches",
+        "_parse",
         "_tick",
         "acceptor",
         "common",
         "connections",
         "crowd",
         "error_log",
+        "handshakes",
         "heads",
         "idle_deadline",
         "is_draining",
@@ -75,12 +78,11 @@ class Context:
         "loop",
         "now",
         "proxies",
+        "realm",
         "repeated",
         "requests",
-        "router",
         "sending",
         "sink",
-        "trusted_heads",
         "turn",
     )
 
@@ -99,16 +101,13 @@ class Context:
         self.loop = loop
         self.lanes = lanes or build_lanes(loop)
         self.limits = limits
-        self.router = router
         self._h2_settings: Settings | None = None
-        self._matches: dict[tuple[str, str], Match[Handler]] = {}
-        can_repeat = access is None or access.can_repeat
-        self.heads = Heads(HeadReader(parse, limits.max_headers), can_repeat)
         self.proxies = proxies
-        self.trusted_heads = self.heads
-        if proxies is not None:
-            # Their answers are not repeated: the line of the log names the client, which every head says anew.
-            self.trusted_heads = Heads(HeadReader(parse, limits.max_headers, proxies), can_repeat=False)
+        self._parse = parse
+        self._can_repeat = access is None or access.can_repeat
+        self.realm = self.make_realm(router)
+        self.heads = self.realm.heads
+        self.handshakes: Handshakes | None = None
         self.error_log = error_log
         self.sink = sink
         # HOT: bound once; ``log_line`` None = no access log
@@ -155,15 +154,14 @@ class Context:
             )
         return self._h2_settings
 
-    def find_match(self, host: str, path: str) -> Match[Handler]:
-        """Return what answers; raise ``RequestError``. Real traffic asks for few paths, and for those often."""
-        match = self._matches.get((host, path))
-        if match is None:
-            match = self.router.find(host, path)
-            if len(self._matches) >= MEMO_MATCHES:
-                self._matches.clear()  # LIMIT: bounded; found again
-            self._matches[host, path] = match
-        return match
+    def make_realm(self, router: Router[Handler], may_reach: Callable[[str], str] | None = None) -> Realm:
+        """Return memos of their own for a kind of connection; see ``Realm``."""
+        most = self.limits.max_headers
+        heads = trusted_heads = Heads(HeadReader(self._parse, most), self._can_repeat)
+        if self.proxies is not None:
+            # Their answers are not repeated: the line of the log names the client, which every head says anew.
+            trusted_heads = Heads(HeadReader(self._parse, most, self.proxies), can_repeat=False)
+        return Realm(router, heads, trusted_heads, may_reach)
 
     def add(self, connection: Client) -> None:
         """A connection was made."""

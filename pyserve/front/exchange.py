@@ -78,7 +78,7 @@ class Exchange(Books):
             self.sent_bytes = len(body)
             connection.write(b"".join((STATUS_LINES[status], block, connection.context.common[flags & 6], last, body)))
             if same is not None and request.kind is not None:
-                Repeat(status, block, length, body, same, flags & 6).keep(request, connection.context)
+                Repeat(status, block, length, body, same, flags & 6).keep(request, connection.heads)
         else:
             head = self._head_bytes(status, block, len(body), flags)
             if has_no_body(status) or request.method == "HEAD":
@@ -217,7 +217,7 @@ class Exchange(Books):
                 (STATUS_LINES[status], block, connection.context.common[modifiers.flags], end_of_head(count))
             )
             if same is not None and request.kind is not None:
-                Repeat(status, block, count, b"", same, modifiers.flags, lent, offset).keep(request, connection.context)
+                Repeat(status, block, count, b"", same, modifiers.flags, lent, offset).keep(request, connection.heads)
             done = connection.write_file_at_once(head, lent.fd, offset, count)
             self.status = status
             if done == count:

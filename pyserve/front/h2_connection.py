@@ -34,10 +34,11 @@ from pyserve.http.h2.events import (
 from pyserve.http.h2.frames import NO_ERROR, code_name
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, error_page
-from pyserve.wire.codec import Peer
+from pyserve.wire.codec import Peer, TlsPeer
 
 if TYPE_CHECKING:
     from pyserve.front.h2_repeat import H2Repeat
+    from pyserve.front.realm import Realm
 
 HIGH_WATER = 64 * 1024
 """Unsent in memory. All streams of a connection share it."""
@@ -69,8 +70,10 @@ class H2Connection(ClientConnection):
         "h2",
     )
 
-    def __init__(self, context: Context, given: Peer | None = None) -> None:
-        super().__init__(context, given)
+    def __init__(
+        self, context: Context, given: Peer | None = None, realm: Realm | None = None, tls: TlsPeer | None = None
+    ) -> None:
+        super().__init__(context, given, realm, tls)
         self.exchanges: dict[int, H2Exchange] = {}
         self._waiting: dict[H2Exchange, None] = {}  # those with something that waits for room, oldest first
         self._unflushed = 0
@@ -88,10 +91,10 @@ class H2Connection(ClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         context = self.context
-        heads = context.trusted_heads if self.meet(transport) else context.heads
+        self.meet(transport)
         self.h2 = Connection(
             context.h2_settings,
-            heads.blocks(context.limits.max_head_bytes, enable_connect=context.h2_settings.enable_connect),
+            self.heads.blocks(context.limits.max_head_bytes, enable_connect=context.h2_settings.enable_connect),
             context.now,
         )
         self.transport.set_write_buffer_limits(HIGH_WATER)
@@ -185,7 +188,7 @@ class H2Connection(ClientConnection):
                 return
         exchange = self.exchanges[event.stream] = H2Exchange(self, request, event.stream)
         try:
-            match = context.find_match(request.host, request.path)
+            match = self.realm.find_match(request.host, request.path)
             if match.modifiers is not None:
                 exchange.modifiers = match.modifiers.for_request(request)  # type: ignore[attr-defined]
             if event.is_end:
@@ -209,7 +212,7 @@ class H2Connection(ClientConnection):
         context = self.context
         started = monotonic()
         if repeat.turn != context.turn:
-            repeat.refresh(context)
+            repeat.refresh(context, self.heads)
         body = repeat.body
         taken = self.h2.send_encoded(stream, repeat.data, body)
         context.requests += 1

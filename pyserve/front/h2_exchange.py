@@ -189,7 +189,7 @@ class H2Exchange(Books):
         elif request.method == "HEAD":
             body = b""
         if same is not None and request.kind is not None:
-            H2Repeat(status, block, length, body, same, flags & 6).keep(request, connection.context)
+            H2Repeat(status, block, length, body, same, flags & 6).keep(request, connection.heads)
         taken = connection.h2.send_answer(
             self.stream, status, block, connection.context.common[flags & 6], length, body
         )

@@ -16,6 +16,7 @@ from pyserve.http.request import Request
 
 if TYPE_CHECKING:
     from pyserve.front.context import Context
+    from pyserve.front.heads import Heads
 
 
 class H2Repeat:
@@ -34,17 +35,17 @@ class H2Repeat:
         self.data = b""
         self.logged = b"%d %d" % (status, len(body))
 
-    def keep(self, request: Request, context: Context) -> None:
+    def keep(self, request: Request, heads: Heads) -> None:
         """Put it where the next equal request finds it."""
         memo = request.line_memo
         before = memo.get(request.kind)
         kept = 0 if before is None else len(before.data) + len(before.body) + OWN_BYTES
-        context.heads.count_answer(OWN_BYTES + len(self.body) - kept)
+        heads.count_answer(OWN_BYTES + len(self.body) - kept)
         memo[request.kind] = self
 
-    def refresh(self, context: Context) -> None:
+    def refresh(self, context: Context, heads: Heads) -> None:
         """Make the fields of this turn of the sweep's clock."""
         self.turn = context.turn
         before = len(self.data)
         self.data = encode_head(self.status, self._block, context.common[self._flags], self._length)
-        context.heads.count_answer(len(self.data) - before)
+        heads.count_answer(len(self.data) - before)

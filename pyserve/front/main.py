@@ -70,6 +70,7 @@ class Front:
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: dict[int, tuple[int, WorkerLink]] = {}
         self.addresses: list[tuple[str, int] | str] = []
+        self._https_port = 0
         self.number = 0
         loop.add_reader(channel.fileno(), self._on_readable)
 
@@ -128,6 +129,15 @@ class Front:
                 self._spawn(status.reply(connection, status.describe(facts, self._config, self._pools, self._board)))
             case messages.ASK, (str(what), int(app), int(stream)):
                 self._answer(socket.socket(fileno=descriptors[0]), what, app, stream)
+            case messages.CERTIFICATES, (list() as entries,):
+                (fd,) = descriptors
+                if self._context.handshakes is None:
+                    os.close(fd)  # there are sites for https, and no listeners
+                else:
+                    self._context.handshakes.certificates.take(entries, fd)
+            case messages.CERTIFICATE_MISSING, (int(site), str(reason), bool(is_waiting)):
+                if self._context.handshakes is not None:
+                    self._context.handshakes.certificates.refuse(site, reason, is_waiting)
             case messages.LOGS, _:
                 access_fd, error_fd = descriptors
                 if self._context.sink is not None:
@@ -183,11 +193,12 @@ class Front:
         self._pools = build.build_pools(config, self.number, self._board, self._loop, self)
         lanes = self._lanes = build_lanes(self._loop)
         pools = {pool.name: pool for pool in self._pools}
-        router = build.build_router(config, pools, self._files, lanes, error_log.seldom)
+        on_https = build.OnHttps(self._https_fault, lambda: self._https_port) if config.server.https else None
+        routers = build.build_routers(config, pools, self._files, lanes, error_log.seldom, on_https)
         self._context = Context(
             self._loop,
             config.server.limits,
-            router,
+            routers.http,
             build.build_parser(config.server.parser),
             error_log,
             FORMATS[access.format]() if access is not None else None,
@@ -195,6 +206,8 @@ class Front:
             build.build_proxies(config),
             lanes,
         )
+        if routers.https is not None:
+            self._context.handshakes = build.build_handshakes(config, self._context, routers.https)
         await self._listen([socket.socket(fileno=fd) for fd in listener_fds])
         self._is_started = True
         self._tick = 0
@@ -206,13 +219,19 @@ class Front:
     async def _listen(self, listeners: list[socket.socket]) -> None:
         context = self._context
         doors: list[tuple[socket.socket, Callable[[], asyncio.Protocol]]] = []
-        for listener, configured in zip(listeners, self._config.server.http, strict=True):
+        for listener, configured in zip(listeners, self._config.server.listeners, strict=True):
             listener.setblocking(False)
             is_unix = listener.family == socket.AF_UNIX
             self.addresses.append(os.fsdecode(listener.getsockname()) if is_unix else listener.getsockname()[:2])
+            if configured.is_tls and not (is_unix or self._https_port):
+                self._https_port = listener.getsockname()[1]
             doors.append((listener, functools.partial(_protocol_of(configured, self._config.server.h2c), context)))
         self._acceptor = context.acceptor = Acceptor(self._loop, context, doors, self._other_descriptors)
         await self._acceptor.open()
+
+    def _https_fault(self, site: str) -> tuple[str, bool]:
+        handshakes = self._context.handshakes
+        return ("", False) if handshakes is None else handshakes.certificates.fault_of(site)
 
     def _other_descriptors(self, allowed: int) -> int:
         self._files.max_open = min(MAX_OPEN, allowed // 16)
@@ -263,6 +282,9 @@ class Front:
         board.set_front(number, cells.REPEATED, self._context.repeated)
         for cell, figure in enumerate(self._files.figures(), cells.FILES):
             board.set_front(number, cell, figure)
+        if self._context.handshakes is not None:
+            for cell, figure in enumerate(self._context.handshakes.counts, cells.TLS):
+                board.set_front(number, cell, figure)
         for pool in self._pools:
             pool.publish()
 
@@ -357,6 +379,8 @@ class Front:
                 link.close()
             self._acceptor = context.acceptor = None
             self._files.clear()
+            if context.handshakes is not None:
+                context.handshakes.certificates.close()
             for lane in self._lanes:
                 lane.close()
             if context.sink is not None:
@@ -369,14 +393,20 @@ class Front:
 
 
 def _protocol_of(listener: Listener, has_h2c: bool) -> Callable[[Context], asyncio.Protocol]:
-    inner: Callable[..., asyncio.Protocol] = Connection
-    if has_h2c:
-        from pyserve.front.h2c_preface import H2cPreface as inner
+    protocol: Callable[..., asyncio.Protocol] = Connection
+    if listener.is_tls:
+        from pyserve.front.tls_preface import TlsPreface  # the TLS library takes a while to be imported
+
+        protocol = TlsPreface
+    elif has_h2c:
+        from pyserve.front.h2c_preface import H2cPreface
+
+        protocol = H2cPreface
     if not listener.proxy_protocol:
-        return inner
+        return protocol
     from pyserve.front.preface import ProxyPreface  # it reads addresses, which takes 5 ms to import
 
-    return functools.partial(ProxyPreface, inner)
+    return functools.partial(ProxyPreface, then=protocol)
 
 
 def read_snapshot(fd: int) -> Config:

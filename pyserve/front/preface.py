@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 from pyserve.errors import RequestError
+from pyserve.front.connection import Connection
 from pyserve.front.context import Context
 from pyserve.http.proxy_protocol import Proxied, ProxyHeader
 from pyserve.wire.codec import Peer
@@ -23,10 +24,10 @@ class ProxyPreface(asyncio.Protocol):
 
     is_sheddable = False  # it is about to ask for something
 
-    def __init__(self, inner: Callable[[Context, Peer | None], asyncio.Protocol], context: Context) -> None:
-        """``inner``: what the connection speaks behind the header."""
-        self._inner = inner
+    def __init__(self, context: Context, then: Callable[[Context, Peer | None], asyncio.Protocol] = Connection) -> None:
+        """``then``: makes what takes the connection over, by both ends as the header named them."""
         self._context = context
+        self._then = then
         self._header = ProxyHeader()
         self.deadline = context.now + min(HEADER_TIMEOUT_S, context.limits.head_timeout_s)
 
@@ -62,7 +63,7 @@ class ProxyPreface(asyncio.Protocol):
             server = proxied.destination or (own[:2] if isinstance(own, tuple) else ("", None))
             peer = Peer(proxied.source, server, proxied.scheme)
         context.connections.discard(self)
-        connection = self._inner(context, peer)
+        connection = self._then(context, peer)
         self.transport.set_protocol(connection)
         connection.connection_made(self.transport)
         if self._header.leftover:

@@ -17,6 +17,7 @@ from pyserve.http.response import STATUS_LINES, end_of_head
 
 if TYPE_CHECKING:
     from pyserve.front.context import Context
+    from pyserve.front.heads import Heads
 
 OWN_BYTES = 512  # what a kept answer costs beside its bytes, roughly
 
@@ -51,17 +52,17 @@ class Repeat:
         self.logged = b"%d %d" % (status, len(body) if lent is None else length)
         """Status and bytes, as they stand in the log."""
 
-    def keep(self, request: Request, context: Context) -> None:
+    def keep(self, request: Request, heads: Heads) -> None:
         """Put it where the next equal request finds it."""
         memo = request.line_memo
         before = memo.get(request.kind)
-        context.heads.count_answer(OWN_BYTES if before is None else -len(before.data))
+        heads.count_answer(OWN_BYTES if before is None else -len(before.data))
         memo[request.kind] = self
 
-    def refresh(self, context: Context) -> None:
+    def refresh(self, context: Context, heads: Heads) -> None:
         """Make the bytes of this turn of the sweep's clock."""
         self.turn = context.turn
         before = len(self.data)
         end = b"\r\n" if self.length < 0 else end_of_head(self.length)
         self.data = b"".join((STATUS_LINES[self.status], self._block, context.common[self._flags], end, self._body))
-        context.heads.count_answer(len(self.data) - before)
+        heads.count_answer(len(self.data) - before)

@@ -92,11 +92,15 @@ class Line:
         channel: MessageChannel,
         on_message: Callable[[int, bytes], None],
         on_end: Callable[[str], None],
+        on_descriptors: Callable[[int, list[int]], None] | None = None,
     ) -> None:
+        """``on_descriptors``: takes those of a message, before the message; normally nobody has a reason to give the
+        master any, and they are closed."""
         self._loop = loop
         self._channel = channel
         self._on_message = on_message
         self._on_end = on_end
+        self._on_descriptors = on_descriptors
         self._is_watching_write = False
         self.is_closed = False
         loop.watch(channel.fileno(), self._on_event)
@@ -128,8 +132,11 @@ class Line:
         if mask & selectors.EVENT_READ:
             try:
                 for kind, payload, descriptors in self._channel.receive():
-                    for fd in descriptors:
-                        os.close(fd)  # nobody has a reason to give the master any
+                    if self._on_descriptors is not None and not self.is_closed:
+                        self._on_descriptors(kind, descriptors)
+                    else:
+                        for fd in descriptors:
+                            os.close(fd)
                     if not self.is_closed:
                         self._on_message(kind, payload)
             except WireError as error:

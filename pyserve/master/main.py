@@ -15,6 +15,7 @@ import sys
 from pyserve.config.model import Config
 from pyserve.errors import CannotStart
 from pyserve.master import child, control, kernel
+from pyserve.master.certificates import Certificates
 from pyserve.master.fronts import FrontCommand, Fronts
 from pyserve.master.loop import Loop, Timer
 from pyserve.master.notify import notify
@@ -86,6 +87,7 @@ class Master:
                 else None
             )
             self._fronts = Fronts(self._loop, self._resources, front_command, self)
+            self._certificates = Certificates(self._loop, self._resources, self._fronts, self._say_ready)
             self._questions = Questions(self._loop, self._fronts, self._facts)
             self._pools = Pools(self._loop, self._resources, self._fronts, template_command, self._say_ready)
             self._signals = Signals()
@@ -104,8 +106,10 @@ class Master:
             if self._embedder is not None:
                 for problem in self._config.surroundings:
                     log.warning(f"{problem} (starting without it)")
+                self._certificates.start()
                 self._fronts.attach(self._embedder)
             else:
+                self._certificates.start()
                 self._fronts.start()
             self._pools.start()
             # When the others have begun to start, because it takes a while; no worker can be orphaned yet.
@@ -129,6 +133,8 @@ class Master:
             self._admin.close()
         if hasattr(self, "_questions"):
             self._questions.close()
+        if hasattr(self, "_certificates"):
+            self._certificates.close()
         for connection in self._waiting:
             connection.close()
         self._loop.close()
@@ -138,10 +144,13 @@ class Master:
 
     def _say_ready(self) -> None:
         """Called whenever something changed that readiness may have waited for."""
-        if self._is_said or self._is_stopping or not (self._fronts.are_ready and self._pools.are_settled):
+        if self._is_said or self._is_stopping:
+            return
+        if not (self._fronts.are_ready and self._pools.are_settled and self._certificates.are_settled):
             return
         self._is_said = True
-        addresses = ", ".join(address_words(sock) for sock in self._resources.listeners)
+        listeners = zip(self._resources.listeners, self._config.server.listeners, strict=True)
+        addresses = ", ".join(address_words(sock, is_tls=configured.is_tls) for sock, configured in listeners)
         sites = len(self._config.sites)
         what = ", ".join([f"{sites} site{'s' if sites != 1 else ''}", *self._pools.words()])
         if self._embedder is not None:
@@ -156,6 +165,7 @@ class Master:
     # What fronts report
 
     def front_started(self, front: int) -> None:
+        self._certificates.introduce_all(front)
         self._pools.introduce_all(front)
 
     def front_ready(self, front: int) -> None:
@@ -217,7 +227,7 @@ class Master:
                 return
             if pid == 0:
                 return
-            if not self._fronts.reaped(pid, status):
+            if not (self._fronts.reaped(pid, status) or self._certificates.reaped(pid, status)):
                 self._pools.reaped(pid, status)
 
     def _command(self, command: str, connection: socket.socket) -> None:
@@ -254,6 +264,7 @@ class Master:
             "generation": 1,
             "fronts": self._fronts.facts(),
             "apps": self._pools.facts(),
+            "certificates": self._certificates.facts(),
         }
 
     # Stopping: fronts drain, then the pools end, then what is left is killed
@@ -262,6 +273,7 @@ class Master:
         if self._is_stopping:
             return
         self._is_stopping = True
+        self._certificates.stop()
         grace_s = self._config.server.graceful_timeout_s
         self._say(f"stopping: {who}; up to {grace_s:g} s for what runs")
         notify("STOPPING=1")
@@ -298,6 +310,7 @@ class Master:
             return False
         if self._is_killing:
             # In every turn: workers of a killed template come to us only when it was waited for.
+            self._certificates.stop()
             killed = [*self._fronts.kill(), *self._pools.kill()]
             if said := [words for words in killed if words not in self._killed]:
                 self._killed.update(said)
@@ -305,14 +318,14 @@ class Master:
         elif self._fronts.are_gone and not self._are_pools_closing:
             self._are_pools_closing = True
             self._pools.close()
-        return self._is_left or (self._fronts.are_gone and self._pools.are_gone)
+        return self._is_left or (self._fronts.are_gone and self._pools.are_gone and self._certificates.are_gone)
 
 
 def _descriptors_needed(config: Config) -> int:
     """Return an upper bound of open descriptors: while a worker is ordered, both ends of all its channels are ours."""
     per_worker = 4 + 4 * config.server.fronts
     workers = sum(2 * app.workers + 2 for app in config.apps)
-    return 64 + 2 * config.server.fronts + len(config.server.http) + per_worker * workers
+    return 64 + 2 * config.server.fronts + len(config.server.listeners) + per_worker * workers
 
 
 def _set_title(config: Config) -> None:

@@ -39,7 +39,7 @@ class Resources:
         self.config = config
         self.started_s = time.time()
         self.is_subreaper = False
-        self.listeners = bind_all(config.server.http)
+        self.listeners = bind_all(config.server.listeners)
         self._access_fd = self.error_fd = self._board_fd = -1
         try:
             self._access_fd = logs.open_access_log(config.log.access)

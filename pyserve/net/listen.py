@@ -52,15 +52,16 @@ def close_all(sockets: Sequence[socket.socket]) -> None:
         sock.close()
 
 
-def address_words(sock: socket.socket) -> str:
+def address_words(sock: socket.socket, *, is_tls: bool = False) -> str:
     """Return how a client would write the address: ``http://127.0.0.1:8000`` or ``unix:/path``."""
+    scheme = "https" if is_tls else "http"
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return f"unix:{name}"
     host, port = name[0], name[1]
     if host in ("0.0.0.0", "::"):
         host = "*"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def backlog() -> int:

@@ -43,14 +43,16 @@ class _SiteTable(Generic[H]):
         prepare: Callable[[Modifiers, Site], object],
         asterisk: H | None,
         nothing: H | None,
+        wrap: Callable[[H, Site], H],
     ) -> None:
         self.site = site
         self.asterisk = asterisk
         self.modifiers = prepare(site.modifiers, site)
         self.route_modifiers = [prepare(route.modifiers, site) for route in site.routes]
         self.paths = PathTable([route.path for route in site.routes])
-        self.handlers = [build(route.handler, site, route) for route in site.routes]
-        self.handler = nothing if site.handler is None else build(site.handler, site, None)
+        self.handlers = [wrap(build(route.handler, site, route), site) for route in site.routes]
+        own = nothing if site.handler is None else build(site.handler, site, None)
+        self.handler = None if own is None else wrap(own, site)
 
     def find(self, path: str) -> Match[H]:
         if path == "*" and self.asterisk is not None:
@@ -75,16 +77,18 @@ class Router(Generic[H]):
         asterisk: H | None = None,
         prepare: Callable[[Modifiers, Site], object] = lambda modifiers, site: None,
         nothing: H | None = None,
+        wrap: Callable[[H, Site], H] = lambda handler, site: handler,
     ) -> None:
         """``asterisk``: who answers ``OPTIONS *``, which is no path of any site; ``nothing``: who answers for a site
-        what none of its routes takes. ``prepare``: makes ``Match.modifiers`` of a site's or route's."""
+        what none of its routes takes. ``prepare``: makes ``Match.modifiers`` of a site's or route's. ``wrap``: puts
+        something before each handler of a site."""
         self._exact: dict[str, _SiteTable[H]] = {}
         self._wildcards: dict[str, _SiteTable[H]] = {}  # "a.com" for "*.a.com"
         self._most_labels = 0
         self._regexes: list[tuple[re.Pattern[str], _SiteTable[H]]] = []
         self._default: _SiteTable[H] | None = None
         for site in sites:
-            table = _SiteTable(site, build, prepare, asterisk, nothing)
+            table = _SiteTable(site, build, prepare, asterisk, nothing, wrap)
             for host in site.hosts:
                 self._add_host(host, table)
             if site.default:
@@ -107,10 +111,17 @@ class Router(Generic[H]):
         Raises ``RequestError``: 421 if no site has this name and there is no default (RFC 9110 §15.5.20), 404 if the
         site does not serve this path.
         """
-        table = self._exact.get(host) or self._find_site(host)
+        table = self._exact.get(host) or self._find_table(host)
+        if table is None:
+            raise RequestError(421, "no site has this name", Fate.KEEP)
         return table.find(path)
 
-    def _find_site(self, host: str) -> _SiteTable[H]:
+    def find_site(self, host: str) -> Site | None:
+        """Return the site of a canonical host, the default one if none has this name, None if there is none."""
+        table = self._exact.get(host) or self._find_table(host)
+        return None if table is None else table.site
+
+    def _find_table(self, host: str) -> _SiteTable[H] | None:
         if self._wildcards:
             # "x.y.a.com" → "y.a.com", "a.com", "com": any depth, longest suffix first, never the bare name itself.
             labels = host.rsplit(".", self._most_labels)
@@ -121,6 +132,4 @@ class Router(Generic[H]):
         for pattern, table in self._regexes:
             if pattern.search(host):
                 return table
-        if self._default is None:
-            raise RequestError(421, "no site has this name", Fate.KEEP)
         return self._default

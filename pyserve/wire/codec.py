@@ -50,6 +50,24 @@ NOT_IN_TRAILERS = frozenset(
 Address = tuple[str, int]
 
 
+class TlsPeer(NamedTuple):
+    """What a handshake settled, and whom the client proved to be."""
+
+    version: int
+    """As on the wire: 0x0304 is TLS 1.3."""
+    cipher: int
+    """IANA's number; 0 = not known."""
+    cipher_name: str
+    asks_client: bool = False
+    """The site asks for a certificate; only then are the next fields filled in."""
+    server_cert: str | None = None
+    client_chain: tuple[str, ...] = ()
+    """PEM, the client's own first; () = it showed none."""
+    client_name: str | None = None
+    """Subject of the first, as RFC 4514 writes it."""
+    client_error: str | None = None
+
+
 class Peer(NamedTuple):
     """Both ends of a connection: the same for all its requests."""
 
@@ -58,6 +76,7 @@ class Peer(NamedTuple):
     server: tuple[str, int | None]
     """Port None and the socket's path as host on a Unix socket."""
     scheme: str
+    tls: TlsPeer | None = None
 
 
 class Head(NamedTuple):
@@ -80,12 +99,14 @@ class Head(NamedTuple):
 
 
 def pack_peer(peer: Peer) -> bytes:
-    return marshal.dumps(tuple(peer), MARSHAL_VERSION)
+    """In clear text the last field is left out: most peers are no longer than they need to be."""
+    fields = tuple(peer[:3]) if peer.tls is None else (*peer[:3], tuple(peer.tls))
+    return marshal.dumps(fields, MARSHAL_VERSION)
 
 
 def unpack_peer(blob: bytes) -> tuple[Address | None, tuple[str, int | None], str]:
-    """Return the fields of ``Peer`` in order, of a blob of our own."""
-    peer: tuple[Address | None, tuple[str, int | None], str] = marshal.loads(blob)
+    """Return the first fields of ``Peer`` in order, of a blob of our own."""
+    peer: tuple[Address | None, tuple[str, int | None], str] = marshal.loads(blob)[:3]
     return peer
 
 

@@ -30,6 +30,8 @@ STATUS = 7  # (facts dict,) + descriptor: an admin connection to answer on
 LOGS = 8  # () + descriptors: access log, error log (reopened)
 STARTED = 9  # (): embedded only: every pool has a ready worker or has failed its first start
 ASK = 11  # ("top" | "stack" | "cancel", app index, stream) + descriptor: an admin connection to answer on
+CERTIFICATES = 12  # ([(site index, offset, lengths of chain, key, client_ca)...],) + descriptor: the file they lie in
+CERTIFICATE_MISSING = 13  # (site index, reason, waiting): refused on https until it has one; waiting = one is asked for
 START_FAILED = 10  # text: embedded only, instead of SNAPSHOT: why the master can't start
 
 # Front to master.
@@ -46,6 +48,16 @@ APP_WANTED = 37  # app index u32: requests wait and no worker can take them
 SPEC = 63  # (dict,): see pyserve/master/README.md; the first message
 FORK = 64  # (worker, slot, number of fronts) + descriptors: master pair, scoreboard, (data, control) per front
 SIGNAL = 65  # (worker, signal number)
+
+# Master to prover.
+PROVE = 72  # ([(site index, cert, key, client_ca, client_auth, min_version)...],)
+
+# Prover to master.
+PROVED = (
+    88  # site u32, offset u32, lengths of chain, key and client_ca u32, notBefore i64, notAfter i64, then text: names
+)
+UNPROVED = 89  # site u32, then text: why not
+PROVED_FILE = 90  # no payload + descriptor: where everything said since the last one lies
 
 # Template to master.
 TEMPLATE_READY = 80  # no payload
@@ -66,6 +78,7 @@ WARMUP_FAILED = 120  # text: what is wrong with an answer to a target of the war
 _U32 = struct.Struct("<I")
 _U32X2 = struct.Struct("<II")
 _EXITED = struct.Struct("<IiQ")
+_PROVED = struct.Struct("<5I2q")
 
 
 def pack_values(kind: int, values: tuple[Any, ...], descriptors: int = 0) -> bytes:
@@ -128,6 +141,18 @@ def exited(payload: bytes) -> tuple[int, int, int]:
     """Return ``(worker, wait status, peak bytes)`` of EXITED."""
     worker, status, peak_bytes = _unpack(_EXITED, payload)
     return worker, status, peak_bytes
+
+
+def pack_proved(numbers: tuple[int, int, int, int, int, int, int], text: str) -> bytes:
+    """``numbers``: site, offset, lengths of chain, key and client_ca, and the dates in seconds since 1970."""
+    return pack_bytes(PROVED, _PROVED.pack(*numbers) + text.encode("utf-8", "backslashreplace")[:MAX_TEXT_BYTES])
+
+
+def proved(payload: bytes) -> tuple[tuple[int, ...], bytes]:
+    """Return the numbers of PROVED, and the text behind them as it came."""
+    if not _PROVED.size <= len(payload) <= _PROVED.size + MAX_TEXT_BYTES:
+        raise WireError(f"a message of {len(payload)} bytes where numbers and a text were due")
+    return _PROVED.unpack_from(payload), payload[_PROVED.size :]
 
 
 class MessageSplitter:

@@ -298,8 +298,8 @@ def test_many_heads_with_one_answer_do_not_fill_the_memory() -> None:
         if request.kind is None:
             continue  # seen too rarely as yet
         repeat = Repeat(200, b"", len(PIECE), PIECE, FOREVER, 0)
-        repeat.keep(request, context)
-        repeat.refresh(context)
+        repeat.keep(request, context.heads)
+        repeat.refresh(context, context.heads)
         made.append(repeat)
     kept = 0
     for number in range(2000):

@@ -1,0 +1,81 @@
+"""``[site.NAME] tls``: one table to one ``Tls``.
+
+Pure. Whether certificate and key are there, belong together and are fit for use is found out by ``net.certificate``:
+a site whose are not is refused on https and served by nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, cast
+
+from pyserve.config.model import Tls
+from pyserve.config.problems import show
+from pyserve.config.table import Table
+
+TLS_KEYS = ("cert", "key", "client_ca", "client_auth", "min_version", "redirect", "hsts")
+_HSTS_KEYS = ("max_age", "subdomains", "preload")
+_EXPECTED = 'a table, as { cert = "a.pem", key = "a.key" }'
+_PRELOAD_LEAST_S = 365 * 86400.0
+"""What browsers ask for before they take a site into their lists (hstspreload.org)."""
+
+
+def decode_tls(site: Table) -> Tls | None:
+    """Return what the key ``tls`` of a site says; None (and problems) where that is nothing to go by."""
+    if not isinstance(site.values["tls"], Mapping):
+        site.wrong_type(site.values["tls"], _EXPECTED, "tls")
+        return None
+    table = site.table("tls", TLS_KEYS)
+    assert table is not None
+    if "cert" not in table:
+        table.problem('missing; expected a file in PEM format, as "a.pem"', "cert")
+    cert = table.file_path("cert")
+    client_ca = table.file_path("client_ca")
+    client_auth = table.choice("client_auth", "required" if client_ca else "none", ("required", "optional"))
+    if client_auth != "none" and "client_ca" not in table:
+        table.problem("needs client_ca: the authorities whose certificates are let in", "client_auth")
+    redirect, redirect_port = _redirect(table)
+    return Tls(
+        cert=cert,
+        key=table.file_path("key") or cert,
+        client_ca=client_ca,
+        client_auth=cast(Literal["none", "optional", "required"], client_auth),
+        min_version=cast(Literal["1.2", "1.3"], table.choice("min_version", "1.2", ("1.2", "1.3"))),
+        redirect=redirect,
+        redirect_port=redirect_port,
+        hsts=_hsts(table),
+    )
+
+
+def _redirect(table: Table) -> tuple[bool, int]:
+    value = table.values.get("redirect", True)
+    if type(value) is bool:
+        return value, 0
+    if type(value) is int:
+        return True, table.integer("redirect", 0, 1, 65535)
+    table.wrong_type(value, "true, false, or the port that clients reach https at", "redirect")
+    return True, 0
+
+
+def _hsts(table: Table) -> str:
+    """Return the field's value (RFC 6797 §6.1)."""
+    if "hsts" not in table:
+        return ""
+    value = table.values["hsts"]
+    subdomains = preload = False
+    if isinstance(value, Mapping) and not set(value) <= {"file", "env"}:
+        inner = table.table("hsts", _HSTS_KEYS)
+        assert inner is not None
+        if "max_age" not in inner:
+            inner.problem('missing; expected a duration, as "365d"', "max_age")
+        max_age_s = inner.duration_s("max_age", 0.0, may_be_zero=True)
+        subdomains, preload = inner.flag("subdomains"), inner.flag("preload")
+        if preload and (not subdomains or max_age_s < _PRELOAD_LEAST_S):
+            inner.problem('needs subdomains = true and a max_age of "365d" at least: browsers ask for that', "preload")
+    elif type(value) is bool:
+        table.problem(f"expected a duration, as {show('365d')}, not {str(value).lower()}", "hsts")
+        return ""
+    else:
+        max_age_s = table.duration_s("hsts", 0.0, may_be_zero=True)
+    words = [f"max-age={int(max_age_s)}", *["includeSubDomains"] * subdomains, *["preload"] * preload]
+    return "; ".join(words)

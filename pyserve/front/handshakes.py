@@ -1,0 +1,65 @@
+"""Step 3 of the request path: the handshakes of a front, a few in each turn of the loop.
+
+I/O: none of its own. A handshake is a hundred times dearer than a request, so a storm of them waits in line while
+requests go on being answered. Counts what becomes of them, for ``status``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from pyserve.front.certificates import Certificates
+
+AT_ONCE = 8
+"""In one turn: 2 to 6 ms."""
+KINDS = ("timeout", "no_tls", "bad_hello", "unknown_name", "refused", "no_protocol", "client_certificate", "other")
+"""Of failures: the client was too slow, speaks something else, named no site, a site without certificate, no protocol
+that is spoken here, has no certificate that is let in, and everything that the TLS library says."""
+FIGURES = ("handshakes", "resumed", *KINDS)
+
+
+class Waiting(Protocol):
+    def begin(self) -> None:
+        """It is its turn; it may have been given up meanwhile."""
+
+
+class Handshakes:
+    """One per front. ``counts``: in the order of ``FIGURES``."""
+
+    __slots__ = ("_is_due", "_left", "_line", "_loop", "certificates", "counts", "find_challenge")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, certificates: Certificates) -> None:
+        self._loop = loop
+        self._left = AT_ONCE
+        self._is_due = False
+        self._line: deque[Waiting] = deque()
+        self.certificates = certificates
+        self.counts = [0] * len(FIGURES)
+        self.find_challenge: Callable[[str], object] | None = None
+
+    def enter(self, handshake: Waiting) -> None:
+        """Begin it now, or in a turn to come if this one has seen enough."""
+        if self._line or not self._left:
+            self._line.append(handshake)
+        else:
+            self._left -= 1
+            handshake.begin()
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        line = self._line
+        self._left = AT_ONCE
+        while line and self._left:
+            self._left -= 1
+            line.popleft().begin()
+        self._is_due = bool(line) or self._left < AT_ONCE
+        if self._is_due:
+            self._loop.call_soon(self._next_turn)
+
+    def failed(self, kind: str) -> None:
+        self.counts[2 + KINDS.index(kind)] += 1

@@ -1,0 +1,64 @@
+"""Step 4 of the request path, before any other handler: a site that is on https, asked for over plain http.
+
+Pure. The client is sent to https, unless a trusted proxy says that it came that way, or the site has no certificate
+yet; a site whose certificate is broken answers nothing here either, for what it would say in clear text is not what its
+operator asked for. Challenges of ACME (RFC 8555 §8.3) come over plain http, whatever else does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyserve.handlers.interface import Exchange, Handler
+from pyserve.http.location import AS_WRITTEN, encode
+from pyserve.routing.router import Match
+from pyserve.wire.codec import unpack_peer
+
+CHALLENGES = "/.well-known/acme-challenge/"
+
+
+class HttpsGate:
+    __slots__ = ("_fault", "_inner", "_port", "_redirects")
+
+    def __init__(
+        self, inner: Handler, fault: Callable[[], tuple[str, bool]], port: Callable[[], int], redirects: bool
+    ) -> None:
+        """``fault``: why the site can't be had on https, "" = it can; and whether that is only a matter of time.
+
+        ``port``: of https, for who is sent there.
+        """
+        self._inner = inner
+        self._fault = fault
+        self._port = port
+        self._redirects = redirects
+
+    def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
+        request = exchange.request
+        if request.path.startswith(CHALLENGES):
+            self._inner.handle(exchange, match)
+            return
+        fault, is_waiting = self._fault()
+        if fault and not is_waiting:
+            exchange.fail(503, f"site {match.site.name} is refused: {fault}")
+        elif self._redirects and not fault:
+            if unpack_peer(exchange.peer_blob)[2] == "https":
+                request.kind = None  # the same bytes may come from somebody who has to be sent to https
+                self._inner.handle(exchange, match)
+            else:
+                self._redirect(exchange)
+        else:
+            if self._redirects:
+                request.kind = None  # it holds only until there is a certificate
+            self._inner.handle(exchange, match)
+
+    def _redirect(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if not request.host:
+            exchange.fail(400, "without a host nobody can be sent to https")
+            return
+        port = self._port()
+        where = request.host.encode("ascii", "replace") + (b"" if port == 443 else b":%d" % port)
+        target = encode(request.raw_path, AS_WRITTEN)
+        if request.query:
+            target += b"?" + encode(request.query, AS_WRITTEN)
+        exchange.send(308, b"location: https://%b%b\r\n" % (where, target), b"")
