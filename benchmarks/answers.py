@@ -37,7 +37,7 @@ def expected(body: bytes, status: int = 200, **fields: str) -> Expected:
 
 def check_answer(running: Running, path: str, right: Expected, fields: Fields | None = None) -> Fields:
     """Ask for a path and return the fields of the answer (names in lower case). Raises ``WrongAnswer``."""
-    connection = http.client.HTTPConnection("127.0.0.1", running.stack.port, timeout=20)
+    connection = running.stack.connect(20)
     try:
         # Given in full, so that http.client adds no Accept-Encoding of its own.
         connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)

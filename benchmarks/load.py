@@ -59,7 +59,7 @@ class Wrk:
             *(settings.tools.find("wrk"), "-t1", f"-c{connections or settings.connections}", f"-d{seconds:g}s"),
             *("--timeout", "10s", "-s", str(folder / "load.lua"), "-H", f"Host: {stack.host}"),
             *(argument for line in requests.fields for argument in ("-H", line)),
-            f"http://127.0.0.1:{stack.port}{requests.first_path}",
+            f"{stack.url}{requests.first_path}",
         ]
         if requests.paths:
             lines = requests.lines or ("",) * len(requests.paths)

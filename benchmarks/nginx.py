@@ -11,21 +11,38 @@ import os
 import pwd
 from pathlib import Path
 
+from benchmarks.identity import Identity
 from benchmarks.servers import Program
 
 WORKER_CONNECTIONS = 20_000
 
 
 OPEN_FILE_CACHE = 4000
+# Mozilla's intermediate profile, as its generator writes it.
+TLS = """    ssl_certificate {cert};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_ecdh_curve X25519:prime256v1:secp384r1;
+    ssl_prefer_server_ciphers off;
+    ssl_session_timeout 1d;
+    ssl_session_cache shared:SSL:10m;
+"""
 
 
 def nginx_config(
-    folder: Path, port: int, location: str, upstream: str = "", open_file_cache: int = OPEN_FILE_CACHE
+    folder: Path,
+    port: int,
+    location: str,
+    upstream: str = "",
+    open_file_cache: int = OPEN_FILE_CACHE,
+    identity: Identity | None = None,
 ) -> str:
     """Return a whole nginx.conf; ``location`` is the body of ``location /``, ``upstream`` that of ``upstream app``.
 
-    ``open_file_cache``: how many files nginx may keep open.
+    ``open_file_cache``: how many files nginx may keep open. ``identity``: over TLS, with this certificate.
     """
+    tls = "" if identity is None else TLS.format(cert=identity.cert, key=identity.key)
+    ssl = "" if identity is None else " ssl"
     user = f"user {pwd.getpwuid(0).pw_name};\n" if os.geteuid() == 0 else ""
     upstream_block = f"  upstream app {{\n{_indent(upstream, 4)}\n  }}\n" if upstream else ""
     temporary = "".join(
@@ -48,9 +65,9 @@ http {{
   open_file_cache max={open_file_cache} inactive=60s;
   open_file_cache_valid 30s;
 {temporary}{upstream_block}  server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{ssl};
     server_name bench.localhost;
-    location / {{
+{tls}    location / {{
 {_indent(location, 6)}
     }}
   }}

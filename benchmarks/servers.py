@@ -12,6 +12,7 @@ import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -53,6 +54,20 @@ class Stack:
     configs: dict[str, str] = field(default_factory=dict)
     """File name in ``folder`` → text."""
     access_logs: tuple[Path, ...] = ()
+    is_tls: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.is_tls else 'http'}://127.0.0.1:{self.port}"
+
+    def connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        """Return a client of it, not connected yet; whose certificate it is does not matter here."""
+        if not self.is_tls:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout_s, context=context)
 
 
 def free_port() -> int:
@@ -114,7 +129,7 @@ class Running:
             time.sleep(poll_s)
 
     def _answers(self, path: str) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.stack.port, timeout=5)
+        connection = self.stack.connect(5)
         try:
             connection.request("GET", path, headers={"Host": self.stack.host, "Connection": "close"})
             response = connection.getresponse()

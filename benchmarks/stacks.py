@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.identity import Identity
 from benchmarks.nginx import (
     OPEN_FILE_CACHE,
     PROXY_LOCATION,
@@ -24,7 +25,7 @@ from benchmarks.tools import Tools, missing_for
 APPS = "benchmarks.apps.hello"
 
 SITE_TOML = """[server]
-http  = "127.0.0.1:{port}"
+{scheme} = "127.0.0.1:{port}"
 admin = "unix:{folder}/run/admin.sock"
 limits = {{ max_connections = 20_000 }}
 
@@ -34,12 +35,12 @@ error  = {{ file = "-", level = "warning" }}
 """
 
 
-def pyserve(site_toml: str, name: str = "pyserve", host: str = "bench.localhost") -> Contender:
+def pyserve(site_toml: str, name: str = "pyserve", host: str = "bench.localhost", *, is_tls: bool = False) -> Contender:
     """``site_toml``: what follows after server and log."""
 
     def build(folder: Path) -> Stack:
         port = free_port()
-        text = SITE_TOML.format(port=port, folder=folder) + site_toml
+        text = SITE_TOML.format(port=port, folder=folder, scheme="https" if is_tls else "http") + site_toml
         argv = (sys.executable, "-m", "pyserve", "-c", f"{folder}/site.toml")
         return Stack(
             name,
@@ -49,6 +50,7 @@ def pyserve(site_toml: str, name: str = "pyserve", host: str = "bench.localhost"
             host=host,
             configs={"site.toml": text},
             access_logs=(folder / "access.log",),
+            is_tls=is_tls,
         )
 
     return Contender(name, build)
@@ -175,8 +177,14 @@ def nginx_uwsgi(settings: Settings, attribute: str, workers: int) -> Contender:
     return _behind_nginx(settings, "nginx > uWSGI", "uwsgi", backend, keepalive=False, location=UWSGI_LOCATION)
 
 
-def pyserve_files(public: Path) -> Contender:
-    return pyserve(f'\n[site.bench]\nhosts = ["bench.localhost"]\nfiles = "{public}"\n')
+def pyserve_files(public: Path, identity: Identity | None = None) -> Contender:
+    """``identity``: over TLS, with this certificate."""
+    site = f'\n[site.bench]\nhosts = ["bench.localhost"]\nfiles = "{public}"\n'
+    if identity is None:
+        return pyserve(site)
+    # wrk sends the address for a name.
+    tls = f'default = true\ntls = {{ cert = "{identity.cert}", key = "{identity.key}" }}\n'
+    return pyserve(site + tls, is_tls=True)
 
 
 def nginx_files(
@@ -186,18 +194,22 @@ def nginx_files(
     name: str = "nginx",
     more: str = "",
     open_file_cache: int = OPEN_FILE_CACHE,
+    identity: Identity | None = None,
 ) -> Contender:
-    """``more``: further directives of the location; ``open_file_cache``: how many files it may keep open."""
+    """``more``: further directives of the location; ``open_file_cache``: how many files it may keep open;
+    ``identity``: over TLS, with this certificate."""
     missing = missing_for(settings.tools, "nginx")
     if missing:
         return Contender(name, None, missing)
 
     def build(folder: Path) -> Stack:
         port = free_port()
-        config = nginx_config(folder, port, f"root {public};\n{more}", open_file_cache=open_file_cache)
+        location = f"root {public};\n{more}"
+        config = nginx_config(folder, port, location, open_file_cache=open_file_cache, identity=identity)
         program = nginx_program(settings.tools.find("nginx"), folder)
         logs = (folder / "nginx-access.log",)
-        return Stack(name, folder, (program,), port, configs={"nginx.conf": config}, access_logs=logs)
+        configs = {"nginx.conf": config}
+        return Stack(name, folder, (program,), port, configs=configs, access_logs=logs, is_tls=identity is not None)
 
     return Contender(name, build)
 

@@ -101,12 +101,16 @@ class Environs:
         return key
 
 
+_VERSIONS = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+
+
 def _latin(path: str) -> str:
     """Return the path's bytes as latin-1 text, which is what PEP 3333 calls a native string."""
     return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
-def _make_peer(client: Any, server: Any, scheme: str) -> dict[str, Any]:
+def _make_peer(client: Any, server: Any, scheme: str, tls: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """Names of variables as Apache's mod_ssl has them; no field of a request can have these names."""
     peer = {"wsgi.url_scheme": scheme, "REMOTE_ADDR": "", "REMOTE_PORT": ""}
     if scheme == "https":
         peer["HTTPS"] = "on"
@@ -115,6 +119,15 @@ def _make_peer(client: Any, server: Any, scheme: str) -> dict[str, Any]:
         peer["REMOTE_ADDR"], peer["REMOTE_PORT"] = client[0], str(client[1] or "")
     if server[1] is not None:
         peer["SERVER_NAME"], peer["SERVER_PORT"] = server[0], str(server[1])
+    if tls:
+        version, _, cipher_name, asks_client, _, client_chain, client_name, _ = tls
+        peer["SSL_PROTOCOL"] = _VERSIONS.get(version, "")
+        peer["SSL_CIPHER"] = cipher_name
+        if asks_client:
+            peer["SSL_CLIENT_VERIFY"] = "SUCCESS" if client_chain else "NONE"
+        if client_chain:
+            peer["SSL_CLIENT_S_DN"] = _latin(client_name)
+            peer["SSL_CLIENT_CERT"] = client_chain[0]
     return peer
 
 

@@ -31,7 +31,7 @@ class Scopes:
 
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
-        self._peers: dict[bytes, tuple[Any, Any, str]] = {}
+        self._peers: dict[bytes, tuple[Any, Any, str, dict[str, Any] | None]] = {}
         self._heads: dict[bytes, dict[str, Any]] = {}
 
     def make(self, payload: bytes) -> dict[str, Any]:
@@ -50,13 +50,33 @@ class Scopes:
         if peer is None:
             if len(self._peers) >= _MAX_PEERS:
                 self._peers.clear()
-            peer = self._peers[peer_blob] = marshal.loads(peer_blob)
+            peer = self._peers[peer_blob] = _make_peer(*marshal.loads(peer_blob))
         scope = head.copy()
-        scope["client"], scope["server"], scope["scheme"] = peer
+        scope["client"], scope["server"], scope["scheme"], tls = peer
         scope["headers"] = list(scope["headers"])
         scope["state"] = self._state.copy()
-        scope["extensions"] = _EXTENSIONS.copy()
+        extensions = scope["extensions"] = _EXTENSIONS.copy()
+        if tls is not None:
+            extensions["tls"] = tls.copy()
         return scope
+
+
+def _make_peer(
+    client: Any, server: Any, scheme: str, tls: tuple[Any, ...] = ()
+) -> tuple[Any, Any, str, dict[str, Any] | None]:
+    """The extension is that of asgi.readthedocs.io/en/latest/specs/tls.html."""
+    if not tls:
+        return client, server, scheme, None
+    version, cipher, _, _, server_cert, client_chain, client_name, client_error = tls
+    extension = {
+        "server_cert": server_cert,
+        "client_cert_chain": list(client_chain),
+        "client_cert_name": client_name,
+        "client_cert_error": client_error,
+        "tls_version": version or None,
+        "cipher_suite": cipher or None,
+    }
+    return client, server, scheme, extension
 
 
 def _make_head(head: tuple[Any, ...]) -> dict[str, Any]:

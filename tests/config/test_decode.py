@@ -144,7 +144,9 @@ def test_every_key_of_this_version_is_read() -> None:
 SERVER = {
     "frontz = 1": 'server.frontz: unknown key; did you mean "fronts"?',
     "xyzzy = 1": "server.xyzzy: unknown key; expected",
-    'https = ":8443"': "server.https: not yet",
+    'https = ":8443"': "server.https: no site would be served there; give one a certificate",
+    'https = "8443"': "server.https: expected an address with a port",
+    'http = ":80"\nhttps = [":443", ":80"]': 'server.http: ":80" is taken by https',
     'status = ":9100"': "server.status: not yet",
     'trusted_proxies = ["10.0.0.1/8"]': (
         'server.trusted_proxies[1]: expected an address or a network; did you mean "10.0.0.0/8"?'
@@ -233,7 +235,7 @@ SITE = {
     'app = "shop"\nfiles = "x"': "site.x.app: one handler is expected, not 2",
     "": "site.x: no handler: expected one of files, app, redirect, respond",
     'upstream = "pool"': "site.x.upstream: not yet",
-    'files = "x"\ntls = { cert = "a" }': "site.x.tls: not yet",
+    'files = "x"\ntls = { cert = "a" }': "site.x.tls: has no effect without an address for it: add https",
     'app = "shpo"': 'site.x.app: there is no [app.shpo]; did you mean "shop"?',
     'app = "shop.wsgi:app"': "expected the name of an [app.NAME] table",
     'app = "shop"\nindex = ["a"]': "site.x.index: means something only beside files",

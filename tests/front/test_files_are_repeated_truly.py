@@ -21,6 +21,7 @@ from pyserve.files.cache import FileCache
 from pyserve.front import build
 from pyserve.front.connection import Connection
 from pyserve.front.context import Context
+from pyserve.front.heads import Heads
 from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import Handler as Answering
 from pyserve.handlers.interface import Lanes
@@ -240,9 +241,9 @@ def test_answers_are_repeated_at_all(two: Two, monkeypatch: pytest.MonkeyPatch) 
     repeated: list[int] = []
     refresh = Repeat.refresh
 
-    def counting(self: Repeat, context: Context) -> None:
+    def counting(self: Repeat, context: Context, heads: Heads) -> None:
         repeated.append(self.status)
-        refresh(self, context)
+        refresh(self, context, heads)
 
     monkeypatch.setattr(Repeat, "refresh", counting)
 
