@@ -58,9 +58,15 @@ def print_status(answer: dict[str, Any]) -> None:
             f"{total['hits']} hits, {total['checks']} checked again, {total['loads']} loaded, "
             f"{total['evictions']} pushed out · {total['waits']} looks in a thread"
         )
+    handshakes = [_row(front.get("tls")) for front in fronts if "tls" in front]
+    if handshakes:
+        console.print(_handshakes(handshakes))
     sites = _row(answer.get("sites"))
     if sites:
         console.print(_sites(sites))
+    certificates = _row(answer.get("certificates"))
+    if certificates:
+        console.print(_certificates(certificates))
     apps = _row(answer.get("apps"))
     if apps:
         console.print(_workers(apps))
@@ -93,6 +99,26 @@ def _sites(sites: dict[str, Any]) -> Table:
     for name, site in sites.items():
         facts = _row(site)
         table.add_row(_text(name), _text(facts.get("state")), _text(facts.get("reason", "")))
+    return table
+
+
+def _handshakes(fronts: list[dict[str, Any]]) -> str:
+    done, resumed = (sum(_count(front.get(name)) for front in fronts) for name in ("handshakes", "resumed"))
+    failed: dict[str, int] = {}
+    for front in fronts:
+        for kind, count in _row(front.get("failed")).items():
+            failed[kind] = failed.get(kind, 0) + _count(count)
+    words = ", ".join(f"{_text(kind).replace('_', ' ')} {count}" for kind, count in failed.items() if count)
+    return f"https: {done} handshakes, {resumed} of them resumed · failed: {words or 'none'}"
+
+
+def _certificates(certificates: dict[str, Any]) -> Table:
+    table = _table("certificate of", "names", "days left", "fault", right=("days left",))
+    for name, certificate in certificates.items():
+        facts = _row(certificate)
+        names = facts.get("names")
+        shown = ", ".join(map(_text, names[:6])) if isinstance(names, list) else "-"
+        table.add_row(_text(name), shown, _text(facts.get("days_left")), _text(facts.get("fault", "")))
     return table
 
 

@@ -79,7 +79,7 @@ class Server:
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
-        if any(app.workers for app in self._config.apps):
+        if any(app.workers for app in self._config.apps) or any(site.tls for site in self._config.sites):
             channel = self._start_master()
         else:
             channel = self._be_master(loop)

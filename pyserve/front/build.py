@@ -237,7 +237,9 @@ def build_handshakes(config: model.Config, context: Context, router: Router[Hand
     from pyserve.front.certificates import Certificates
     from pyserve.front.handshakes import Handshakes
 
+    protocols = ("h2", "http/1.1") if config.server.http2 else ("http/1.1",)
+
     def make_realm(certificates: Certificates, tls: model.Tls) -> Realm:
         return context.make_realm(router, partial(certificates.barrier, tls))
 
-    return Handshakes(context.loop, Certificates(config.sites, make_realm))
+    return Handshakes(context.loop, Certificates(config.sites, protocols, make_realm))

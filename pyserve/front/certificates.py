@@ -16,8 +16,6 @@ from pyserve.front.realm import Realm
 from pyserve.net.tls import Material, build_context
 from pyserve.routing.router import Router
 
-PROTOCOLS = ("http/1.1",)
-"""What is offered by ALPN, in the order of preference."""
 TICKET_KEYS_S = 24 * 3600.0
 """So long a context is used: its ticket keys are as old as it is, and whoever has them can read what was resumed."""
 
@@ -40,11 +38,15 @@ class _File:
 class Identity:
     """A site on https. ``context`` is None until it is asked for; ``fault``: why it is refused, "" = it is not."""
 
-    __slots__ = ("_context", "_file", "_lengths", "_made_at", "_offset", "fault", "is_waiting", "realm", "site", "tls")
+    __slots__ = (
+        *("_context", "_file", "_lengths", "_made_at", "_offset", "_protocols"),
+        *("fault", "is_waiting", "realm", "site", "tls"),
+    )
 
-    def __init__(self, site: Site, tls: Tls) -> None:
+    def __init__(self, site: Site, tls: Tls, protocols: tuple[str, ...]) -> None:
         self.site = site
         self.tls = tls
+        self._protocols = protocols
         self.fault = "its certificate has not been proved yet"
         self.is_waiting = False
         self.realm: Realm | None = None
@@ -72,8 +74,9 @@ class Identity:
             for length in self._lengths:
                 pieces.append(os.pread(self._file.fd, length, at))
                 at += length
-            protocols = PROTOCOLS
-            self._context = build_context(Material(*pieces), self.tls.client_auth, self.tls.min_version, protocols)
+            self._context = build_context(
+                Material(*pieces), self.tls.client_auth, self.tls.min_version, self._protocols
+            )
             self._made_at = now
         return self._context
 
@@ -96,13 +99,17 @@ class Identity:
 class Certificates:
     """All sites of a front on https, by the names that clients send (RFC 6066 §3)."""
 
-    def __init__(self, sites: Sequence[Site], make_realm: Callable[[Certificates, Tls], Realm]) -> None:
-        """``make_realm``: what connections can reach; called once for each policy that is used."""
+    def __init__(
+        self, sites: Sequence[Site], protocols: tuple[str, ...], make_realm: Callable[[Certificates, Tls], Realm]
+    ) -> None:
+        """``protocols``: what is offered by ALPN, in the order of preference. ``make_realm``: what connections can
+        reach; called once for each policy that is used."""
+        self.protocols = frozenset(protocol.encode() for protocol in protocols)
         self._by_number: dict[int, Identity] = {}
         self._by_name: dict[str, Identity] = {}
         for number, site in enumerate(sites):
             if site.tls is not None:
-                self._by_number[number] = self._by_name[site.name] = Identity(site, site.tls)
+                self._by_number[number] = self._by_name[site.name] = Identity(site, site.tls, protocols)
         # All sites, for a name of one that is not on https is nobody else's.
         self._router: Router[None] = Router(sites, lambda handler, site, route: None)
         self._make_realm = make_realm

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from pyserve.front.context import Context
@@ -27,8 +28,8 @@ class ClientConnection(asyncio.Protocol):
     """Base of ``Connection`` (HTTP/1) and ``H2Connection``.
 
     ``given``: both ends as a PROXY protocol header named them, in place of the socket's own. ``realm``: what can be
-    reached, by default what plain http can. ``tls``: what a handshake settled, None = clear text. ``written``: bytes
-    given to the transport or taken by the kernel.
+    reached, by default what plain http can. ``tls``: tells what the handshake settled, for applications that are to
+    know; None = clear text. ``written``: bytes given to the transport or taken by the kernel.
     """
 
     __slots__ = (
@@ -48,7 +49,9 @@ class ClientConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, context: Context, given: Peer | None, realm: Realm | None, tls: TlsPeer | None) -> None:
+    def __init__(
+        self, context: Context, given: Peer | None, realm: Realm | None, tls: Callable[[], TlsPeer] | None
+    ) -> None:
         self.context = context
         self.realm = realm or context.realm
         self.heads = self.realm.heads
@@ -78,12 +81,8 @@ class ClientConnection(asyncio.Protocol):
         return self.known_peer
 
     def _peer(self) -> Peer:
-        tls = self._tls
-        if self._given is None:
-            return _both_ends(self.transport, tls)
-        if tls is None:
-            return self._given
-        return Peer(self._given.client, self._given.server, "https", tls)
+        ends = self._given or _both_ends(self.transport)
+        return ends if self._tls is None else Peer(ends.client, ends.server, "https", self._tls())
 
     def forwarded_peer(self, forwarded: Forwarded, authority: str) -> bytes:
         """Both ends as trusted proxies name them; what they don't say is as it is on this connection."""
@@ -137,12 +136,11 @@ class ClientConnection(asyncio.Protocol):
             pass  # lost already, or no descriptor is left
 
 
-def _both_ends(transport: asyncio.Transport, tls: TlsPeer | None) -> Peer:
+def _both_ends(transport: asyncio.Transport) -> Peer:
     client = transport.get_extra_info("peername")
     server = transport.get_extra_info("sockname")
     return Peer(
         (client[0], client[1]) if isinstance(client, tuple) else None,
         (server[0], server[1]) if isinstance(server, tuple) else (os.fsdecode(server or ""), None),
-        "http" if tls is None else "https",
-        tls,
+        "http",
     )

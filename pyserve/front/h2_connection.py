@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,11 @@ class H2Connection(ClientConnection):
     )
 
     def __init__(
-        self, context: Context, given: Peer | None = None, realm: Realm | None = None, tls: TlsPeer | None = None
+        self,
+        context: Context,
+        given: Peer | None = None,
+        realm: Realm | None = None,
+        tls: Callable[[], TlsPeer] | None = None,
     ) -> None:
         super().__init__(context, given, realm, tls)
         self.exchanges: dict[int, H2Exchange] = {}

@@ -52,6 +52,7 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
             "reason": told["reason"],
             "workers": workers,
         }
+    certificates = {told["site"]: _certificate(told) for told in facts.get("certificates", ())}
     return {
         "master": facts["master"] | {"memory_bytes": memory_bytes(facts["master"]["pid"])},
         "generation": facts["generation"],
@@ -63,20 +64,52 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
                 "requests": board.front(number, cells.REQUESTS),
                 "repeated": board.front(number, cells.REPEATED),
                 "files": {name: board.front(number, cell) for cell, name in enumerate(Figures._fields, cells.FILES)},
+                **_handshakes(board, number, config),
                 "restarts": front["restarts"],
                 "memory_bytes": memory_bytes(front["pid"]),
             }
             for number, front in enumerate(facts["fronts"])
         ],
         "apps": apps,
-        "sites": {site.name: _site_state(site, apps) for site in config.sites},
+        "sites": {site.name: _site_state(site, apps, certificates.get(site.name)) for site in config.sites},
+        **({"certificates": certificates} if certificates else {}),
     }
 
 
-def _site_state(site: Site, apps: dict[str, Any]) -> dict[str, str]:
-    """A site is degraded while an app that it names can't run, or something was missing when its file was read."""
+def _handshakes(board: Board, front: int, config: Config) -> dict[str, Any]:
+    if not config.server.https:
+        return {}
+    from pyserve.front.handshakes import FIGURES, KINDS
+
+    counts = {name: board.front(front, cell) for cell, name in enumerate(FIGURES, cells.TLS)}
+    return {"tls": {"failed": {kind: counts.pop(kind) for kind in KINDS}, **counts}}
+
+
+def _certificate(told: dict[str, Any]) -> dict[str, Any]:
+    """``fault``: why the site is refused, or why a newer certificate was not taken."""
+    import json
+
+    if not told["facts"]:
+        return {"fault": told["fault"]}
+    left_s = told["not_after_s"] - time.time()
+    dates = {
+        "not_before_s": told["not_before_s"],
+        "not_after_s": told["not_after_s"],
+        "days_left": int(left_s // 86400),
+    }
+    return {**json.loads(told["facts"]), **dates, "fault": told["fault"]}
+
+
+def _site_state(site: Site, apps: dict[str, Any], certificate: dict[str, Any] | None) -> dict[str, str]:
+    """A site is degraded while an app that it names can't run, something was missing when its file was read, or there
+    is something wrong with its certificate."""
     if site.fault:
         return {"state": "degraded", "reason": site.fault}
+    if certificate is not None and certificate["fault"]:
+        what = "refused on https" if "not_after_s" not in certificate else "its new certificate was not taken"
+        return {"state": "degraded", "reason": f"{what}: {certificate['fault']}"}
+    if certificate is not None and certificate["days_left"] < 0:
+        return {"state": "degraded", "reason": "its certificate has expired"}
     handlers = [site.handler, *(route.handler for route in site.routes)]
     for name in dict.fromkeys(handler.app for handler in handlers if isinstance(handler, RunApp)):
         if apps[name]["reason"]:

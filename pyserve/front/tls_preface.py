@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from typing import cast
 
-from pyserve.front.certificates import PROTOCOLS, Identity
+from pyserve.front.certificates import Identity
 from pyserve.front.context import Context
 from pyserve.front.tls_connection import TlsConnection, address_of
+from pyserve.front.tls_peer import describe
 from pyserve.front.tls_transport import TlsTransport
 from pyserve.http.client_hello import (
     INTERNAL_ERROR,
@@ -24,29 +26,14 @@ from pyserve.http.client_hello import (
     alert_record,
     read_client_hello,
 )
-from pyserve.http.distinguished_name import write_name
-from pyserve.wire.codec import Peer, TlsPeer
+from pyserve.wire.codec import Peer
 
 HANDSHAKE_TIMEOUT_S = 10.0
 MAX_EARLY_BYTES = 64 * 1024
 """A client may send its first flight in one go; more than that before the handshake is done is no client."""
 _CHALLENGE = b"acme-tls/1"
-_OFFERED = frozenset(protocol.encode() for protocol in PROTOCOLS)
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE ", b"PRI * ")
 
-# What the registry of TLS calls them (RFC 8446 §B.4, RFC 5289, RFC 7905).
-_CIPHER_NUMBERS = {
-    "TLS_AES_128_GCM_SHA256": 0x1301,
-    "TLS_AES_256_GCM_SHA384": 0x1302,
-    "TLS_CHACHA20_POLY1305_SHA256": 0x1303,
-    "ECDHE-ECDSA-AES128-GCM-SHA256": 0xC02B,
-    "ECDHE-ECDSA-AES256-GCM-SHA384": 0xC02C,
-    "ECDHE-RSA-AES128-GCM-SHA256": 0xC02F,
-    "ECDHE-RSA-AES256-GCM-SHA384": 0xC030,
-    "ECDHE-RSA-CHACHA20-POLY1305": 0xCCA8,
-    "ECDHE-ECDSA-CHACHA20-POLY1305": 0xCCA9,
-}
-_VERSION_NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 _PLAIN_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 40\r\n"
     b"connection: close\r\n\r\nThis port speaks https; try https://...\n"
@@ -54,12 +41,13 @@ _PLAIN_ANSWER = (
 
 
 def protocol_for(
-    alpn: str | None, context: Context, identity: Identity, tls: TlsPeer, given: Peer | None
+    context: Context, identity: Identity, ssl_object: ssl.SSLObject, given: Peer | None
 ) -> asyncio.Protocol:
-    """Return what speaks with a client from now on. ``alpn``: what was agreed on, None = it did not ask."""
+    """Return what speaks with a client from now on: by ``selected_alpn_protocol``, None = it did not ask."""
     assert context.handshakes is not None
     realm = context.handshakes.certificates.realm_of(identity)
-    if alpn == "h2":
+    tls = partial(describe, ssl_object, identity)
+    if ssl_object.selected_alpn_protocol() == "h2":
         from pyserve.front.h2_connection import H2Connection
 
         return H2Connection(context, given, realm, tls)
@@ -147,7 +135,7 @@ class TlsPreface(asyncio.Protocol):
                 why = f"site {identity.site.name} is refused on https: {identity.fault}"
                 self._fail("refused", why, UNRECOGNIZED_NAME)
                 return
-            if protocols and not _OFFERED.intersection(protocols):
+            if protocols and handshakes.certificates.protocols.isdisjoint(protocols):
                 self._fail(
                     "no_protocol", "it speaks none of the protocols that are spoken here", NO_APPLICATION_PROTOCOL
                 )
@@ -215,9 +203,7 @@ class TlsPreface(asyncio.Protocol):
         if ssl_object.session_reused:
             counts[1] += 1
         self._is_over = True
-        connection = protocol_for(
-            ssl_object.selected_alpn_protocol(), context, identity, describe(ssl_object, identity), self._given
-        )
+        connection = protocol_for(context, identity, ssl_object, self._given)
         transport = TlsTransport(context.loop, self.transport, ssl_object, self._incoming, self._outgoing)
         transport.attach(connection)
         context.connections.discard(self)
@@ -270,35 +256,3 @@ class TlsPreface(asyncio.Protocol):
 
     def abort(self) -> None:
         self.transport.abort()
-
-
-def describe(ssl_object: ssl.SSLObject, identity: Identity) -> TlsPeer:
-    """Return what applications are told of a connection: the same for all its requests."""
-    cipher = ssl_object.cipher()
-    cipher_name = cipher[0] if cipher else ""
-    version = _VERSION_NUMBERS.get(ssl_object.version() or "", 0)
-    number = _CIPHER_NUMBERS.get(cipher_name, 0)
-    if identity.tls.client_auth == "none":
-        return TlsPeer(version, number, cipher_name)
-    return _with_client(TlsPeer(version, number, cipher_name, True, identity.leaf), ssl_object)
-
-
-MAX_CHAIN_BYTES = 32 * 1024
-
-
-def _with_client(tls: TlsPeer, ssl_object: ssl.SSLObject) -> TlsPeer:
-    found = ssl_object.getpeercert()
-    der = ssl_object.getpeercert(binary_form=True)
-    if not found or der is None:
-        return tls
-    chain = [ssl.DER_cert_to_PEM_cert(der)]
-    own = getattr(ssl_object, "_sslobj", None)
-    verified = own.get_verified_chain() if own is not None and hasattr(own, "get_verified_chain") else ()
-    for certificate in verified[1:]:
-        pem = certificate.public_bytes()
-        if sum(map(len, chain)) + len(pem) > MAX_CHAIN_BYTES:
-            break  # LIMIT: what identifies the client has its place; who issued it may not
-        chain.append(pem)
-    if len(chain[0]) > MAX_CHAIN_BYTES:
-        return tls._replace(client_error="the client's certificate is too long to be handed on")
-    return tls._replace(client_chain=tuple(chain), client_name=write_name(found["subject"])[:4096])  # type: ignore[arg-type]

@@ -19,6 +19,9 @@ RECORD_BYTES = 16384
 """The most that a record carries: what is gathered beyond that goes out at once, and a read never needs more."""
 
 
+_NOBODY = asyncio.Protocol()
+
+
 class TlsTransport(asyncio.Transport):
     """``attach`` it to the protocol above before anything else; ``start`` reads what came with the handshake."""
 
@@ -106,7 +109,8 @@ class TlsTransport(asyncio.Transport):
         self._is_closing = self._is_deaf = True
         self._gathered.clear()
         self._gathered_bytes = 0
-        self._protocol.connection_lost(error)
+        protocol, self._protocol = self._protocol, _NOBODY  # else each would keep the other alive
+        protocol.connection_lost(error)
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()

@@ -64,6 +64,8 @@ def build_context(
     # All that are left are good, so the client says which one it is fastest with.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     _restrict_groups(context)
+    # One for each handshake: a second one costs 13 µs of 180, and is of use to who opens several connections at once.
+    context.num_tickets = 1
     if protocols:
         context.set_alpn_protocols(list(protocols))
     if client_auth != "none":

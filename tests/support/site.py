@@ -28,6 +28,7 @@ from tests.support.waiting import wait_until
 
 APPS = Path(__file__).resolve().parent.parent / "apps"
 _LISTENS_ON = re.compile(r"127\.0\.0\.1:(\d+)")
+_LISTENS_WITH_TLS = re.compile(r"https://127\.0\.0\.1:(\d+)")
 _OUR_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info|warning|error) \[")
 
 HEAD = """
@@ -116,6 +117,8 @@ class Site:
         ports = _LISTENS_ON.findall(line)
         if ports:
             self.address: tuple[str, int] = ("127.0.0.1", int(ports[0]))
+        if encrypted := _LISTENS_WITH_TLS.findall(line):
+            self.https: tuple[str, int] = ("127.0.0.1", int(encrypted[0]))
         self.observe()
 
     def _ready_line(self) -> str:
