@@ -188,8 +188,6 @@ class H2Exchange(Books):
             body = b""
         elif request.method == "HEAD":
             body = b""
-        if same is not None and request.kind is not None:
-            H2Repeat(status, block, length, body, same, flags & 6).keep(request, connection.heads)
         taken = connection.h2.send_answer(
             self.stream, status, block, connection.context.common[flags & 6], length, body
         )
@@ -202,6 +200,8 @@ class H2Exchange(Books):
         else:
             self._is_ended = True
             self._end()
+            if same is not None and request.kind is not None:  # and its line for the log is there
+                H2Repeat(status, block, length, body, same, flags & 6).keep(request, connection.heads)
 
     def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
         if self.over:
