@@ -14,11 +14,13 @@ from pyserve.config.model import App
 from pyserve.config.pools import decode_health, decode_queue, decode_recycling, decode_warmup, decode_workers
 from pyserve.config.problems import Path, Place, show
 from pyserve.config.table import Scope, Table, kind_of
+from pyserve.config.websockets import decode_websocket
 
 KEYS = (
     *("entry", "type", "factory", "root", "venv", "python", "env", "preload"),
     *("workers", "threads", "concurrency", "timeout", "startup_timeout", "queue", "hand_over"),
     *("max_requests", "max_age", "max_memory", "warmup", "health"),
+    *("websockets", "websocket"),
     *isolation.KEYS,
 )
 
@@ -71,6 +73,8 @@ def decode_app(
         health=decode_health(table),
         isolation=isolation.decode_isolation(table),
         hand_over=_hand_over(table, expectations),
+        websockets=table.integer("websockets", 1000, 0, 1_000_000),
+        websocket=decode_websocket(table),
         fault=scope.fault,  # last: everything that may follow a reference has been read
     )
     return app, expectations

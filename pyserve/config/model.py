@@ -145,6 +145,23 @@ class Isolation(NamedTuple):
     limits: ResourceLimits = ResourceLimits()
 
 
+class WebSocket(NamedTuple):
+    """How an application's WebSockets are spoken."""
+
+    max_message_bytes: int = 16 * 1024 * 1024
+    ping_interval_s: float = 20.0
+    """After so long without a word of the client it is asked whether it is there; 0 = never."""
+    ping_timeout_s: float = 20.0
+    """So long it may take to answer; 0 = for ever."""
+    close_timeout_s: float = 10.0
+    compress: bool = True
+    """permessage-deflate, for clients that offer it."""
+    context_takeover: bool = False
+    """Keep the state of compression between messages: smaller messages, up to 65 KiB of memory for each WebSocket."""
+    origins: tuple[str, ...] = ()
+    """Of pages that may open one, in lower case; "same" = of the site itself; () = all."""
+
+
 class App(NamedTuple):
     """One application. ``root`` is the working directory and first on sys.path; ``python`` the interpreter."""
 
@@ -178,6 +195,9 @@ class App(NamedTuple):
     hand_over: tuple[tuple[str, str], ...] = ()
     """Path prefixes of ``X-Accel-Redirect`` and the folders that they stand for; ``X-Sendfile`` may name a path below
     these folders."""
+    websockets: int = 1000
+    """So many in one worker."""
+    websocket: WebSocket = WebSocket()
     fault: str = ""
     """Not empty: a value that it refers to is missing (a secret's file, a variable). It can't be started as it is meant
     to be, so it is not started at all, and this is the reason to show."""
@@ -193,6 +213,7 @@ class App(NamedTuple):
             "root": self.root,
             "threads": self.threads,
             "concurrency": self.concurrency,
+            "websockets": self.websockets,
             "preload": self.preload,
             "warmup": list(self.warmup),
             "startup_s": self.startup_timeout_s,

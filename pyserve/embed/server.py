@@ -175,7 +175,14 @@ def _live_worker(
     app: LiveApp, spec: App, scoreboard: Scoreboard, data: socket.socket, control: socket.socket
 ) -> EmbeddedWorker:
     return EmbeddedWorker(
-        app, scoreboard, data, control, type=spec.type, threads=spec.threads, concurrency=spec.concurrency
+        app,
+        scoreboard,
+        data,
+        control,
+        type=spec.type,
+        threads=spec.threads,
+        concurrency=spec.concurrency,
+        websockets=spec.websockets,
     )
 
 

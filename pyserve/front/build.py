@@ -71,6 +71,9 @@ def build_pools(config: model.Config, front: int, board: Board, timers: Timers, 
             reports=reports,
             health=frozenset(app.health),
             startup_timeout_s=0.0 if app.scaling is None else app.startup_timeout_s,
+            websockets=app.websockets,
+            websocket=app.websocket,
+            grace_s=config.server.graceful_timeout_s,
         )
         for index, app in enumerate(config.apps)
     ]

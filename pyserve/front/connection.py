@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from pyserve.front.realm import Realm
     from pyserve.front.tls_files import TlsFiles
 
-# Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest.
-IDLE, HEAD, BODY, RUN, LINGER, CLOSING = range(6)
+# Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest. From LINGER
+# on nothing that comes is a request: in a TUNNEL it is another protocol's, and whose that is has time-outs of its own.
+IDLE, HEAD, BODY, RUN, LINGER, CLOSING, TUNNEL = range(7)
 
 HIGH_WATER = 16 * 1024
 """Unsent in memory; the kernel has megabytes beside it, and slow clients are many."""
@@ -104,7 +105,11 @@ class Connection(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         if self.phase >= LINGER:
-            self.deadline = min(self.context.now + LINGER_S, self._linger_ends)
+            if self.phase == TUNNEL:
+                if self.exchange is not None and self.exchange.receiver is not None:
+                    self.exchange.receiver.body_data(data)
+            else:
+                self.deadline = min(self.context.now + LINGER_S, self._linger_ends)
             return
         if self._reader is None:
             if self.exchange is None:
@@ -407,6 +412,15 @@ class Connection(ClientConnection):
             self._is_reading_paused = False
             self.transport.resume_reading()
 
+    def begin_tunnel(self) -> None:
+        """The exchange has switched to another protocol: what comes from now on is given to its receiver as it is."""
+        reader, self._reader = self._reader, None
+        self.phase = TUNNEL
+        self._resume_reading()
+        early = b"" if reader is None else reader.take_buffered()
+        if early:  # a client that did not wait for its 101
+            self.context.loop.call_soon(self.data_received, early)
+
     # Writing.
 
     @property
@@ -462,7 +476,10 @@ class Connection(ClientConnection):
         reader = self._reader
         if exchange.will_close or self.must_close:
             self.must_close = True
-            if exchange.body_is_read or not exchange.request.has_body or self._has_eof:
+            if self.phase == TUNNEL and self.transport.can_write_eof():
+                # The client may be sending still, and a reset would take away from it what it was sent last.
+                self._linger()
+            elif exchange.body_is_read or not exchange.request.has_body or self._has_eof:
                 self._close()
             else:
                 self._linger()
@@ -561,7 +578,7 @@ class Connection(ClientConnection):
                 self._close_files()  # an idle connection holds one descriptor, not two
             if now >= self.deadline:
                 self._close()
-        elif phase in (RUN, CLOSING):
+        elif phase in (RUN, CLOSING, TUNNEL):
             self.check_progress(now, self.has_file_pending)
         elif (
             phase == BODY

@@ -15,7 +15,7 @@ from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import Lent, Same
 from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.response import STATUS_LINES, end_of_head, has_no_body, without_trailer
-from pyserve.wire.codec import CLOSE, TRAILED
+from pyserve.wire.codec import CLOSE, HAS_DATE, TRAILED
 
 if TYPE_CHECKING:
     from pyserve.front.connection import Connection
@@ -250,6 +250,23 @@ class Exchange(Books):
         self._left = count
         self.send_file(lent.fd, offset, count)
         self.finish()
+
+    def switch(self, block: bytes) -> None:
+        if self.over:
+            return
+        self.status = 101
+        self.will_close = True
+        self.body_is_read = True
+        self._head = self._trailers = b""
+        self._has_body = True
+        self._is_chunked = False
+        self._left = -1
+        connection = self.connection
+        common = connection.context.common[HAS_DATE]
+        connection.write(
+            b"%b%b%bupgrade: websocket\r\nconnection: upgrade\r\n\r\n" % (STATUS_LINES[101], block, common)
+        )
+        connection.begin_tunnel()
 
     @property
     def ends_with_connection(self) -> bool:

@@ -352,6 +352,8 @@ class Front:
             self._acceptor.close()
         for connection in list(self._context.connections):
             connection.drain()
+        for pool in self._pools:
+            pool.going_away(grace_s)
         # Connections that were just accepted are made in the turns to come.
         self._loop.call_later(JUST_ACCEPTED_S, self._end_if_drained)
 

@@ -5,8 +5,9 @@ I/O: none. What an application sees of a request is put together here; ``http.hi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from pyserve.errors import RequestError
 from pyserve.handlers.call import GATHERED_BYTES, AppCall, HealthCall
 from pyserve.handlers.interface import Exchange, Handler
 from pyserve.handlers.modifiers import PLAIN
@@ -14,12 +15,13 @@ from pyserve.handlers.pool import Pool
 from pyserve.http.hidden import visible_fields
 from pyserve.http.request import Request
 from pyserve.routing.router import Match
-from pyserve.wire.codec import Head, pack_head
+from pyserve.wire.codec import Head, pack_head, unpack_peer
 from pyserve.wire.frames import WSGI
 
 if TYPE_CHECKING:
     from pyserve.handlers.compressed import Compression
     from pyserve.handlers.hand_over import HandOver
+    from pyserve.handlers.interface import SwitchingExchange
 
 
 class AppHandler:
@@ -42,7 +44,7 @@ class AppHandler:
         request = exchange.request
         own = exchange
         if exchange.modifiers is not PLAIN:
-            if exchange.modifiers.hints and not request.has_body:
+            if exchange.modifiers.hints and not request.has_body and b"upgrade" not in request.hidden:
                 exchange.hint()
             if self._compression is not None:
                 exchange = self._compression.around(exchange)
@@ -51,6 +53,8 @@ class AppHandler:
         if not request.has_body:
             blob = request.memo.get("wire")
             if blob is None:
+                if (b"upgrade" in request.hidden or b":protocol" in request.hidden) and self._is_websocket(own):
+                    return
                 blob = pack_head(wire_head(request, self._mount, None))
                 if request.path in self._pool.health:
                     # Remembered nowhere, so that all others are spared this look.
@@ -63,6 +67,8 @@ class AppHandler:
             exchange.attach(call)
             self._pool.submit(call)
             return
+        if (b"upgrade" in request.hidden or b":protocol" in request.hidden) and self._is_websocket(own):
+            return
         call = AppCall(self._pool, exchange, b"")
         call.mount = self._mount
         exchange.attach(call)
@@ -74,6 +80,36 @@ class AppHandler:
             # Nobody wants the body before a worker was chosen: it waits in the kernel, not here.
             exchange.pause_body()
             self._pool.submit(call)
+
+    def _is_websocket(self, exchange: Exchange) -> bool:
+        """Begin a WebSocket, or refuse it, if that is what is asked for and the application may know of such things.
+
+        Where it can't, RFC 9110 §7.8 has the wish ignored.
+        """
+        pool = self._pool
+        request = exchange.request
+        if pool.interface == WSGI:
+            return False
+        from pyserve.http.websocket_handshake import is_origin_allowed, upgrade_fields  # many applications have none
+
+        try:
+            handshake = request.websocket
+        except RequestError as error:
+            exchange.fail(error.status, error.reason, upgrade_fields(error.status))
+            return True
+        if handshake is None:
+            return False
+        scheme = unpack_peer(exchange.peer_blob)[2]
+        if not is_origin_allowed(handshake, request, scheme, pool.websocket.origins):
+            exchange.fail(403, "a WebSocket from a page of another origin")
+            return True
+        sockets = pool.make_sockets()
+        call = sockets.make(
+            cast("SwitchingExchange", exchange), handshake, pack_head(wire_head(request, self._mount, None))
+        )
+        exchange.attach(call)
+        sockets.submit(call)
+        return True
 
 
 def wire_head(request: Request, mount: str, content_length: int | None) -> Head:

@@ -146,6 +146,17 @@ class FailedExchange(Exchange, Protocol):
         """
 
 
+class SwitchingExchange(Exchange, Protocol):
+    """A transport's own exchange, which can become another protocol's."""
+
+    def switch(self, block: bytes) -> None:
+        """Accept what ``request.websocket`` asks for: 101, or 200 over HTTP/2, with these checked lines.
+
+        From then on ``body_data`` gets the bytes of the client as they come, ``send_data`` sends bytes as they are,
+        ``pause_body`` and ``is_writable`` are the brakes, and ``finish`` ends it.
+        """
+
+
 class Lanes(NamedTuple):
     """Who does what may take long."""
 

@@ -14,11 +14,12 @@ import os
 from collections.abc import Callable
 from math import ceil
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, Seat, ServiceTime, choose, choose_reserved
 from pyserve.balance.queue import Queue
 from pyserve.balance.retries import RetryBudget
+from pyserve.config.model import WebSocket
 from pyserve.handlers.call import AppCall, HealthCall
 from pyserve.handlers.stacks import Stacks
 from pyserve.http.request import Request
@@ -26,6 +27,10 @@ from pyserve.wire import frames
 from pyserve.wire.board import IN_FLIGHT, QUEUED, SERVED, Board
 from pyserve.wire.codec import Head, unpack_peer
 from pyserve.wire.scoreboard import Scoreboard
+
+if TYPE_CHECKING:
+    from pyserve.handlers.sockets import Sockets
+    from pyserve.handlers.websocket import SocketCall
 
 STALE_HEARTBEAT_S = 0.05
 LOOK_AGAIN_S = 0.002
@@ -92,6 +97,7 @@ class Worker(Seat):
         "scoreboard",
         "served",
         "slot",
+        "sockets",
         "streams",
     )
 
@@ -104,6 +110,7 @@ class Worker(Seat):
         self.scoreboard = scoreboard
         self.interface = 0
         self.streams: dict[int, AppCall] = {}
+        self.sockets: dict[int, SocketCall] = {}
         self.measured_at = 0.0
         self.measured_work = (0, 0)
         self.served = 0
@@ -116,7 +123,8 @@ class Pool:
 
     ``threads``/``concurrency`` say what a worker can run at once. ``health``: paths that go before all others.
     ``startup_timeout_s``: not 0 where the number of workers follows the load: the master is told when requests wait,
-    and who finds no worker waits for the boot.
+    and who finds no worker waits for the boot. ``websockets``: so many in each worker. ``grace_s``: how long a worker
+    may take to go.
     """
 
     def __init__(
@@ -138,6 +146,9 @@ class Pool:
         reports: Reports,
         health: frozenset[str] = frozenset(),
         startup_timeout_s: float = 0.0,
+        websockets: int = 1000,
+        websocket: WebSocket = WebSocket(),  # noqa: B008 (a frozen value)
+        grace_s: float = 30.0,
     ) -> None:
         self.name = name
         self.index = index
@@ -172,8 +183,37 @@ class Pool:
         self._is_recalling = False
         self._turn_ends = 0.0
         self._yields_until = 0.0
+        self.sockets: Sockets | None = None  # made for the first WebSocket
+        self._websockets = websockets
+        self.websocket = websocket
+        self._grace_s = grace_s
 
     # Requests come in.
+
+    def make_sockets(self) -> Sockets:
+        """Return what keeps this application's WebSockets, made and imported at first need."""
+        if self.sockets is None:
+            from pyserve.handlers.sockets import Sockets
+
+            self.sockets = Sockets(
+                self,
+                settings=self.websocket,
+                limit=self._websockets,
+                timeout_s=self._timeout_s,
+                queue_size=self._queue_size,
+                queue_timeout_s=self._queue_timeout_s,
+                startup_timeout_s=self._startup_timeout_s,
+                grace_s=self._grace_s,
+                front=self._front,
+                board=self._board,
+                timers=self._timers,
+                reports=self._reports,
+            )
+        return self.sockets
+
+    def next_stream(self) -> int:
+        stream = self._stream = (self._stream + 1) & 0xFFFFFFFF
+        return stream
 
     def submit(self, call: AppCall) -> None:
         """Run a call now if a worker can take it, else queue it.
@@ -320,7 +360,7 @@ class Pool:
         if worker.interface == frames.WSGI and call.needs_gathering:
             call.gather()
             return
-        stream = self._stream = (self._stream + 1) & 0xFFFFFFFF
+        stream = self._stream = (self._stream + 1) & 0xFFFFFFFF  # HOT: `next_stream`, written out
         call.deadline = now + self._timeout_s
         if not worker.outstanding:
             worker.last_progress = now
@@ -406,7 +446,10 @@ class Pool:
             for kind, stream, payload in received:
                 call = streams.get(stream)
                 if call is None:
-                    self._without_stream(worker, kind, stream, payload)
+                    if stream in worker.sockets:
+                        self.sockets.frame_received(worker, stream, kind, payload)  # type: ignore[union-attr]
+                    else:
+                        self._without_stream(worker, kind, stream, payload)
                 elif kind == frames.ANSWER:
                     if call.answer(payload):
                         del streams[stream]
@@ -506,6 +549,8 @@ class Pool:
             worker.measured_work = worker.scoreboard.work()  # what its warmup took says nothing
             self.reason = ""
             self._reports.worker_ready(worker.number)
+            if self.sockets is not None:
+                self.sockets.worker_ready(worker)
         elif kind == frames.LOG:
             self._reports.log(f"app {self.name}: {payload[1:].decode('utf-8', 'replace')}")
         elif kind == frames.STACK_TEXT:
@@ -545,7 +590,18 @@ class Pool:
             worker.is_open = False
             for call in reversed(list(worker.streams.values())[worker.slots :]):
                 worker.channel.send_control(frames.frame(frames.RECALL, call.stream))
+            if self.sockets is not None:
+                self.sockets.drain(worker)
             self._tell_idle(worker)
+
+    def going_away(self, grace_s: float) -> None:
+        """The server stops: what has no end of its own is told to end."""
+        if self.sockets is not None:
+            self.sockets.going_away(grace_s)
+
+    def look_if_idle(self, worker: Worker) -> None:
+        """A worker that drains has one WebSocket less."""
+        self._tell_idle(worker)
 
     def _tell_idle(self, worker: Worker) -> None:
         if not worker.is_idle_told and self._is_idle(worker) and not self.stacks.waits_for(worker):
@@ -555,8 +611,11 @@ class Pool:
     def _is_idle(self, worker: Worker) -> bool:
         """Runs nothing there but what has timed out?
 
-        What waits behind that and was not begun for so long never will be: it moves when the worker is killed.
+        What waits behind that and was not begun for so long never will be: it moves when the worker is killed. Of a
+        WebSocket whose client was told, an application may end what it has to end while the worker stops.
         """
+        if worker.sockets and not all(call.exchange.over for call in worker.sockets.values()):
+            return False
         waiting = [call for call in worker.streams.values() if not call.is_timed_out]
         if not waiting or len(waiting) == len(worker.streams):
             return not waiting
@@ -609,6 +668,10 @@ class Pool:
                 became = f"502 {call.exchange.fail(502, reason)}"
             if has_started:
                 began.append(f"{_named(call)}, {now - call.exchange.started:.3f} s, {became}")
+        if worker.sockets:
+            told = self.sockets.worker_died(worker, how, last_started)  # type: ignore[union-attr]
+            if told:
+                began.append(told)
         self._reports.worker_left(worker.number, _running_words(began[::-1], len(streams) - len(began)))
         self.pump()
 
@@ -618,6 +681,8 @@ class Pool:
         if reason and not self._has_open_seat():
             for call in self.queue.take_all():
                 call.exchange.fail(503, f"app {self.name} can't run: {reason}", RETRY_LATER)
+            if self.sockets is not None:
+                self.sockets.give_up(reason)
 
     # Time passes.
 
@@ -640,6 +705,8 @@ class Pool:
             if worker.is_draining:
                 self._tell_idle(worker)
         self._observe_requests(now)
+        if self.sockets is not None:
+            self.sockets.sweep(now)
         if self.queue:
             self.pump()
 

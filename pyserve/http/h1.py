@@ -127,6 +127,11 @@ class Reader:
         """
         self._state = _State.PAUSED
 
+    def take_buffered(self) -> bytes:
+        """Return what has come and was not read: it is another protocol's."""
+        data, self._buffer = self._buffer, b""
+        return data
+
     def next_event(self) -> Request | bytes | Signal:
         """Return a request, body bytes, END_OF_MESSAGE or NEED_DATA; raise ``RequestError``.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyserve.http.forwarded import Forwarded
+    from pyserve.http.websocket_handshake import Handshake
 
 
 Memo = dict[Any, Any]
@@ -98,6 +99,17 @@ class Request:
         """Does the client say that it will look at fields behind the content (RFC 9110 §10.1.4)?"""
         wanted = self.joined(b"te")
         return wanted is not None and b"trailers" in [word.strip(b" \t").lower() for word in wanted.split(b",")]
+
+    @property
+    def websocket(self) -> Handshake | None:
+        """The WebSocket that this request asks for, None = it is one like others. Raises ``RequestError`` for one that
+        is not in order. Read anew each time: only who can serve a WebSocket looks.
+        """
+        if b"upgrade" not in self.hidden and b":protocol" not in self.hidden:
+            return None
+        from pyserve.http.websocket_handshake import read_handshake
+
+        return read_handshake(self)
 
     def field(self, name: bytes) -> bytes | None:
         """Return the first value of a field by its lower-case name."""

@@ -23,8 +23,8 @@ TLS = 11
 FRONT_CELLS = 24
 _SLOTS_AT = 8 * FRONT_CELLS
 # Cells of a worker slot, in each front's column.
-IN_FLIGHT, SERVED = range(2)
-CELLS_PER_SLOT = 2
+IN_FLIGHT, SERVED, SOCKETS = range(3)
+CELLS_PER_SLOT = 3
 # Cells of an app, in each front's column.
 (QUEUED,) = range(1)
 CELLS_PER_APP = 2
@@ -54,10 +54,10 @@ class Board:
         return int(_U64.unpack_from(self._memory, self._column * front + 8 * cell)[0])
 
     def set_slot(self, front: int, slot: int, cell: int, value: int) -> None:
-        _U64.pack_into(self._memory, self._column * front + _SLOTS_AT + 16 * slot + 8 * cell, value)
+        _U64.pack_into(self._memory, self._column * front + _SLOTS_AT + 24 * slot + 8 * cell, value)
 
     def slot(self, front: int, slot: int, cell: int) -> int:
-        return int(_U64.unpack_from(self._memory, self._column * front + _SLOTS_AT + 16 * slot + 8 * cell)[0])
+        return int(_U64.unpack_from(self._memory, self._column * front + _SLOTS_AT + 24 * slot + 8 * cell)[0])
 
     def slot_total(self, slot: int, cell: int) -> int:
         """Return the sum over all fronts of a slot's cell."""
@@ -75,11 +75,13 @@ class Board:
         for front in range(self.fronts):
             self.set_slot(front, slot, IN_FLIGHT, 0)
             self.set_slot(front, slot, SERVED, 0)
+            self.set_slot(front, slot, SOCKETS, 0)
 
     def clear_front(self, front: int) -> None:
         """The master, after a front died: what it had in flight is nobody's any more."""
         self.set_front(front, CONNECTIONS, 0)
         for slot in range(self.slots):
             self.set_slot(front, slot, IN_FLIGHT, 0)
+            self.set_slot(front, slot, SOCKETS, 0)
         for app in range(self._apps):
             self.set_app(front, app, QUEUED, 0)

@@ -16,7 +16,7 @@ import marshal
 import struct
 from typing import NamedTuple
 
-from .frames import ANSWER, REQUEST, WireError
+from .frames import ANSWER, REQUEST, SOCKET, WireError, frame
 
 # Flags of REQUEST.
 HAS_BODY = 1  # BODY frames follow, the last one is BODY_LAST
@@ -123,6 +123,11 @@ def request_frame(stream: int, flags: int, peer_blob: bytes, head_blob: bytes) -
     peer_length = len(peer_blob)
     start = _REQUEST_FRAME.pack(3 + peer_length + len(head_blob), REQUEST, stream, flags, peer_length)
     return b"".join((start, peer_blob, head_blob))
+
+
+def socket_frame(stream: int, peer_blob: bytes, head_blob: bytes) -> bytes:
+    """Return a whole SOCKET frame; its payload is that of a REQUEST."""
+    return frame(SOCKET, stream, pack_request(0, peer_blob, head_blob))
 
 
 def unpack_request(payload: bytes) -> tuple[int, tuple, tuple]:  # type: ignore[type-arg]

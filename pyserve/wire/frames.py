@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-VERSION = 3
+VERSION = 4
 """Said by the worker in HELLO; a front that knows another version refuses it."""
 
 HEADER = struct.Struct("<IBI")
@@ -26,6 +26,8 @@ FILES_AT_ONCE = WINDOW // FILE_COST
 """So many descriptors of one stream may be under way or open in the front."""
 MAX_HINTS = 16
 """So many HINTS a worker sends for one start of a stream: credit does not hold them back."""
+MAX_REASON = 123
+"""Bytes of a close reason (RFC 6455 §5.5)."""
 MAX_LINES = 16 * 1024
 """Bytes of one HINTS or TRAILERS: more lines no client takes beside those of a head."""
 
@@ -33,6 +35,9 @@ MAX_LINES = 16 * 1024
 REQUEST = 1  # flags u8, peer_length u16, peer blob, head blob (see codec)
 BODY = 2  # bytes of the request body
 BODY_LAST = 3  # the last bytes of it, possibly none
+
+SOCKET = 4  # as REQUEST: the handshake of a WebSocket
+SOCKET_CLOSED = 5  # code u16, reason UTF-8: nothing more comes of this client, and nothing more goes to it
 
 # Worker to front, on the data channel.
 HELLO = 16  # interface u8, wire version u8; stream 0; once, when the application is ready
@@ -49,6 +54,18 @@ FILE_LAST = 26  # the same, and the stream is over
 HINTS = 27  # lines of a 103 answer (RFC 8297), before the ANSWER; any number up to MAX_HINTS
 TRAILERS = 28  # lines behind the body (RFC 9110 §6.5), possibly none: the stream is over
 
+SOCKET_ACCEPT = 29  # subprotocol_length u8, subprotocol, lines of the 101 answer
+SOCKET_CLOSE = 30  # code u16, reason UTF-8: the stream is over
+
+# Both ways on the data channel, between SOCKET_ACCEPT and the end: messages of a WebSocket. Each costs its length and
+# MESSAGE_COST of the window.
+SOCKET_PIECE = 64  # bytes of a message that goes on (to the worker: of either kind)
+SOCKET_TEXT = 65  # the last bytes of a text, or all
+SOCKET_BINARY = 66  # the same of bytes
+SOCKET_TEXT_PIECE = 67  # to the front only: bytes of a text that goes on
+SOCKET_BINARY_PIECE = 68
+MESSAGE_COST = 64
+
 # Front to worker, on the control channel.
 CREDIT = 32  # u32: that many bytes of the answer were taken by the front
 DISCONNECT = 33  # nobody waits for this answer any more
@@ -60,6 +77,8 @@ STACK = 36  # say where it is just now
 RECALLED = 48  # it had not started and never will
 STACK_TEXT = 50  # UTF-8: the stack of a stream that was asked for; empty = it does not run here
 DESCRIPTOR = 49  # with one descriptor beside it (SCM_RIGHTS): the file of the stream's next FILE or FILE_LAST
+
+_HEADS = (REQUEST, ANSWER, SOCKET, SOCKET_ACCEPT)
 
 WSGI = 1
 ASGI = 2
@@ -88,7 +107,7 @@ class Splitter:
         unpack = HEADER.unpack_from
         while end - at >= 9:
             length, kind, stream = unpack(data, at)
-            if length > MAX_PAYLOAD and (length > MAX_HEAD_PAYLOAD + MAX_PAYLOAD or kind not in (REQUEST, ANSWER)):
+            if length > MAX_PAYLOAD and (length > MAX_HEAD_PAYLOAD + MAX_PAYLOAD or kind not in _HEADS):
                 raise WireError(f"frame of {length} bytes, type {kind}")
             next_at = at + 9 + length
             if next_at > end:
@@ -137,6 +156,38 @@ def unpack_file(payload: bytes) -> tuple[int, int]:
     if offset + count > _MOST_OFFSET:
         raise WireError(f"{count} bytes of a file from {offset}")
     return offset, count
+
+
+_CLOSE_FRAME = struct.Struct("<IBIH")
+
+
+def close_frame(kind: int, stream: int, code: int, reason: str) -> bytes:
+    """Return a SOCKET_CLOSE or SOCKET_CLOSED; of a reason only what a WebSocket's frame has room for."""
+    raw = reason.encode("utf-8", "replace")[:MAX_REASON]
+    return _CLOSE_FRAME.pack(2 + len(raw), kind, stream, code) + raw
+
+
+def unpack_close(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a SOCKET_CLOSE or SOCKET_CLOSED; raise ``WireError`` if it is no such thing."""
+    if not 2 <= len(payload) <= 2 + MAX_REASON:
+        raise WireError(f"a close of {len(payload)} bytes")
+    return int.from_bytes(payload[:2], "little"), payload[2:].decode("utf-8", "ignore")
+
+
+def accept_frame(stream: int, protocol: str, block: bytes) -> bytes:
+    """Return a SOCKET_ACCEPT."""
+    raw = protocol.encode("ascii")
+    return HEADER.pack(1 + len(raw) + len(block), SOCKET_ACCEPT, stream) + bytes((len(raw),)) + raw + block
+
+
+def unpack_accept(payload: bytes) -> tuple[str, bytes]:
+    """Return subprotocol ("" = none) and lines of a SOCKET_ACCEPT, neither checked; raise ``WireError`` if it is no
+    such thing.
+    """
+    if not payload or len(payload) < 1 + payload[0]:
+        raise WireError(f"an acceptance of {len(payload)} bytes")
+    end = 1 + payload[0]
+    return payload[1:end].decode("latin-1"), payload[end:]
 
 
 def is_after(stream: int, other: int) -> bool:

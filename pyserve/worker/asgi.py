@@ -19,7 +19,7 @@ from time import monotonic_ns
 from typing import Any
 
 from ..wire.codec import RESERVED
-from ..wire.frames import ASGI, BODY, BODY_LAST, BUSY, HELLO, REQUEST, VERSION, frame
+from ..wire.frames import ASGI, BODY, BODY_LAST, BUSY, HELLO, REQUEST, SOCKET, VERSION, frame
 from ..wire.scoreboard import Scoreboard
 from . import stacks
 from .asgi_stream import AsgiStream
@@ -34,6 +34,8 @@ _HELD_UP_NS = 500_000_000
 # The application's task factory is not touched: only the request's own task starts at once, where Python can.
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 _BODIES = (BODY, BODY_LAST)
+_RESTART = 1012
+"""The close code that says that this service begins anew (IANA registry of WebSocket close codes)."""
 
 
 class _Data(asyncio.Protocol):
@@ -51,8 +53,8 @@ class _Data(asyncio.Protocol):
 
 
 class AsgiRunner(Desk):
-    """``concurrency``: streams at once; more are given back as BUSY. ``state``: what the lifespan left, copied into
-    each scope.
+    """``concurrency``: streams at once; more are given back as BUSY, and so are more WebSockets than ``websockets``,
+    which are counted apart. ``state``: what the lifespan left, copied into each scope.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class AsgiRunner(Desk):
         scoreboard: Scoreboard,
         concurrency: int,
         state: dict[str, Any],
+        websockets: int = 1000,
     ) -> None:
         super().__init__(scoreboard)
         self.loop = loop
@@ -70,7 +73,9 @@ class AsgiRunner(Desk):
         self.scopes = Scopes(state)
         self.is_stopping = False
         self.tasks: dict[Any, asyncio.Task[None]] = {}
-        self.running = 0  # streams met and not over
+        self.running = 0  # streams met and not over, but those of
+        self.sockets = 0
+        self._most_sockets = websockets
         self._transports: dict[Channel, asyncio.WriteTransport] = {}
         self._beats = False
         self._news: deque[tuple[str, Any, Any]] = deque()
@@ -163,6 +168,8 @@ class AsgiRunner(Desk):
             elif what == "channel":
                 self.tasks[about] = self.loop.create_task(self._connect(about))
             elif what == "stop":
+                if self.sockets:
+                    self._shut_sockets()
                 self._check_stopped()
 
     async def _connect(self, channel: Channel) -> None:
@@ -203,7 +210,7 @@ class AsgiRunner(Desk):
             self._beats = True
             self.loop.call_later(_BEAT_S, self._beat)
         streams = channel.streams
-        begun = []
+        begun: list[Any] = []
         frames = channel.splitter.feed(data)
         with self.lock:
             for kind, number, payload in frames:
@@ -228,11 +235,29 @@ class AsgiRunner(Desk):
                     known = streams.get(number)
                     if known is not None:
                         known.take_body(payload, kind == BODY_LAST)
+                elif kind == SOCKET:
+                    self._meet_socket(channel, number, payload, begun)
+                else:
+                    known = streams.get(number)
+                    if known is not None:
+                        known.take(kind, payload)
         # SAFETY: not under the lock, because an eager task runs the application here.
         for stream in begun:
             task = asyncio.Task(stream.run(), loop=self.loop, **_EAGER)
             if not task.done():
                 self.tasks[stream] = task  # the loop itself holds tasks weakly
+
+    def _meet_socket(self, channel: Channel, number: int, payload: bytes, begun: list[Any]) -> None:
+        """The handshake of a WebSocket arrived."""
+        from .asgi_websocket import AsgiWebSocket  # many applications have none
+
+        channel.last_met = number
+        if self.sockets >= self._most_sockets or self.is_stopping:
+            self.post(channel, frame(BUSY, number))
+        else:
+            stream = channel.streams[number] = AsgiWebSocket(channel, number, payload, self)
+            self.sockets += 1
+            begun.append(stream)
 
     def post(self, channel: Channel, data: bytes) -> None:
         """Send a frame with all others of this turn."""
@@ -265,6 +290,16 @@ class AsgiRunner(Desk):
             self.loop.call_later(_BEAT_S, self._beat)
         else:
             self._beats = False
+
+    def _shut_sockets(self) -> None:
+        """A WebSocket has no end of its own that could be waited for. Fronts close them before they have a worker
+        stopped: these are of one that somebody else ends.
+        """
+        for channel in self.channels:
+            for stream in list(channel.streams.values()):
+                shut = getattr(stream, "shut", None)
+                if shut is not None:
+                    shut(_RESTART)
 
     def _check_stopped(self) -> None:
         if self.is_stopping and not self.tasks and not self._stopped.done():

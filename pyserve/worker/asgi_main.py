@@ -71,7 +71,7 @@ async def _serve(loop: asyncio.AbstractEventLoop, worker: Worker, app: Callable[
     lifespan = Lifespan(app)
     await lifespan.startup()
     tell(lifespan)
-    runner = AsgiRunner(loop, app, worker.scoreboard, worker.concurrency, lifespan.state)
+    runner = AsgiRunner(loop, app, worker.scoreboard, worker.concurrency, lifespan.state, worker.websockets)
     loop.add_signal_handler(signal.SIGTERM, runner.stop)
     worker.connect(runner, messages.pack_bytes(messages.BOOTED, bytes([ASGI])))
     await runner.wait_stopped()

@@ -38,6 +38,7 @@ class EmbeddedWorker:
         type: str = "auto",
         threads: int = 4,
         concurrency: int = 100,
+        websockets: int = 1000,
     ) -> None:
         self.interface = find_interface(app, type, repr(app))
         self._app = app
@@ -46,6 +47,7 @@ class EmbeddedWorker:
         self._control = control
         self._threads = threads
         self._concurrency = concurrency
+        self._websockets = websockets
         self._lifespan: Lifespan | None = None
         self._runner: AsgiRunner | WsgiRunner
         self._thread: threading.Thread | None = None
@@ -57,7 +59,9 @@ class EmbeddedWorker:
             await self._lifespan.startup()
             tell(self._lifespan)
             loop = asyncio.get_running_loop()
-            self._runner = AsgiRunner(loop, self._app, self._scoreboard, self._concurrency, self._lifespan.state)
+            self._runner = AsgiRunner(
+                loop, self._app, self._scoreboard, self._concurrency, self._lifespan.state, self._websockets
+            )
         else:
             kind = ThreadedRunner if self._threads > 1 else InlineRunner
             self._runner = kind(self._app, self._scoreboard, self._threads, is_multiprocess=False)

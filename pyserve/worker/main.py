@@ -118,6 +118,10 @@ class Worker:
         return int(self._spec["concurrency"])
 
     @property
+    def websockets(self) -> int:
+        return int(self._spec["websockets"])
+
+    @property
     def scoreboard(self) -> Scoreboard:
         return self._scoreboard
 

@@ -1,4 +1,4 @@
-"""Step 5: the ASGI HTTP scope of a request (ASGI 3.0, HTTP spec 2.3).
+"""Step 5: the ASGI scope of a request (ASGI 3.0, HTTP spec 2.3) or of a WebSocket.
 
 Pure, with bounded memos: the peer blob is the same for a connection and the head blob for equal heads. Each scope is
 the application's own, with its own ``headers`` list, ``state`` and ``extensions``.
@@ -24,6 +24,9 @@ _EXTENSIONS: dict[str, dict[str, Any]] = {
 ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.3"}
 """Not 2.4, although ``send`` raises as that says: from 2.4 on Starlette waits for nothing but such an error, so that a
 stream with nothing to send would hold its place long after its client has left."""
+
+WEBSOCKET_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+"""``send`` raises an OSError when the client has gone, as 2.4 says."""
 
 
 class Scopes:
@@ -58,6 +61,22 @@ class Scopes:
         extensions = scope["extensions"] = _EXTENSIONS.copy()
         if tls is not None:
             extensions["tls"] = tls.copy()
+        return scope
+
+    def make_websocket(self, payload: bytes) -> dict[str, Any]:
+        """Return a new scope for a SOCKET payload. Nothing of it is remembered: each handshake has a key of its own."""
+        at = 3 + payload[1] + (payload[2] << 8)
+        scope = _make_head(marshal.loads(payload[at:]))
+        del scope["method"]
+        scope["type"] = "websocket"
+        scope["asgi"] = WEBSOCKET_VERSIONS
+        scope["client"], scope["server"], scheme = marshal.loads(payload[3:at])
+        scope["scheme"] = "wss" if scheme == "https" else "ws"
+        scope["headers"] = list(scope["headers"])
+        offered = b",".join([value for name, value in scope["headers"] if name == b"sec-websocket-protocol"])
+        scope["subprotocols"] = [word.strip() for word in offered.decode("latin-1").split(",")] if offered else []
+        scope["state"] = self._state.copy()
+        scope["extensions"] = {"websocket.http.response": {}}
         return scope
 
 

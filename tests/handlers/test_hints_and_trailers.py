@@ -191,9 +191,7 @@ def test_an_error_page_has_neither() -> None:
     assert (page.status, page.headers.get("trailer")) == (502, None)
 
 
-@pytest.mark.parametrize(
-    ("interface", "upgrade"), [(frames.WSGI, "websocket"), (frames.ASGI, "websocket"), (frames.ASGI, "h2c")]
-)
+@pytest.mark.parametrize(("interface", "upgrade"), [(frames.WSGI, "websocket"), (frames.ASGI, "h2c")])
 def test_an_upgrade_is_left_unanswered_and_the_request_served(interface: int, upgrade: str) -> None:
     """RFC 9110 §7.8: a server may ignore the field. What an application does with the request is its own business."""
     table = Table(interface=interface)

@@ -308,18 +308,6 @@ def test_a_shutdown_that_failed_is_told(start_site: StartSite, tmp_path: Path) -
 # -- what is not there
 
 
-def test_a_websocket_s_handshake_is_a_request_like_others(shared_site: StartSite) -> None:
-    """Until there are WebSockets: RFC 9110 §7.8 lets a server ignore the field, and the client sees no 101."""
-    site = shared_site(SITES)
-    more = (
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    )
-    with site.connect() as client:
-        assert client.ask(told('await start()\nawait body(b"x")', more=more)).body == b"x"
-        assert client.ask(told('await start()\nawait body(b"next")')).body == b"next"
-
-
 def test_only_what_can_be_used_is_offered(shared_site: StartSite) -> None:
     """No ``http.response.push`` over HTTP/1, and no ``http.response.debug``, which servers are not to have."""
     source = "await start()\nawait body(repr(sorted(scope['extensions'])).encode())"

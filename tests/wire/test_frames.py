@@ -94,9 +94,32 @@ def test_stream_numbers_are_compared_in_serial_order(stream: int, other: int, ex
 def test_a_file_frame_is_these_bytes() -> None:
     """Golden: whoever changes them changes ``VERSION`` too."""
     data = frames.file_frame(frames.FILE_LAST, 7, 1 << 33, 200_000)
-    assert (frames.VERSION, data.hex()) == (3, "100000001a070000000000000002000000400d030000000000")
+    assert (frames.VERSION, data.hex()) == (4, "100000001a070000000000000002000000400d030000000000")
     [(kind, stream, payload)] = Splitter().feed(data)
     assert (kind, stream, frames.unpack_file(payload)) == (frames.FILE_LAST, 7, (1 << 33, 200_000))
+
+
+def test_frames_of_a_websocket_are_these_bytes() -> None:
+    """Golden too."""
+    kinds = (frames.SOCKET, frames.SOCKET_PIECE, frames.SOCKET_TEXT, frames.SOCKET_BINARY)
+    assert (frames.VERSION, *kinds) == (4, 4, 64, 65, 66)
+    assert frames.accept_frame(7, "chat", b"x-a: b\r\n").hex() == "0d0000001d070000000463686174782d613a20620d0a"
+    assert frames.close_frame(frames.SOCKET_CLOSE, 7, 1001, "é").hex() == "040000001e07000000e903c3a9"
+    assert frames.close_frame(frames.SOCKET_CLOSED, 7, 1006, "").hex() == "020000000507000000ee03"
+    assert frames.unpack_accept(b"\4chatx-a: b\r\n") == ("chat", b"x-a: b\r\n")
+    assert frames.unpack_close(b"\xe9\3\xc3\xa9") == (1001, "é")
+
+
+@pytest.mark.parametrize("payload", [b"", b"\5chat"])
+def test_an_acceptance_that_is_too_short_is_refused(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        frames.unpack_accept(payload)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\1", b"x" * 126])
+def test_a_close_without_a_code_or_with_too_much_is_refused(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        frames.unpack_close(payload)
 
 
 @pytest.mark.parametrize(

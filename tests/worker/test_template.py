@@ -40,6 +40,7 @@ def spec(module: str = "worker_app", attribute: str = "wsgi", **values: Any) -> 
         "warmup_at": ("localhost", ""),
         "startup_s": 60.0,
         "concurrency": 100,
+        "websockets": 1000,
         "preload": False,
         "fronts": 1,
         "grace_s": 5.0,
