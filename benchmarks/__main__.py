@@ -21,6 +21,7 @@ from benchmarks.tools import HOW_TO_GET, find_tools
 SCENARIOS = (
     "hello_asgi",
     "hello_wsgi",
+    "websocket_echo",
     "mixed_sleep",
     "burst",
     "django",

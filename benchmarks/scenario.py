@@ -15,6 +15,7 @@ Sample = dict[str, float]
 
 METRICS = {
     "requests_per_s": "req/s",
+    "messages_per_s": "msg/s",
     "cpu_us": "CPU µs/req",
     "user_us": "user",
     "system_us": "system",

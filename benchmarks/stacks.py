@@ -91,11 +91,13 @@ def uvicorn_argv(tools: Tools, target: str = f"{APPS}:asgi", workers: int = 1) -
     return (tools.find("uvicorn"), target, "--loop", "uvloop", "--http", "httptools", "--workers", str(workers))
 
 
-def uvicorn_alone(settings: Settings, attribute: str = "asgi", workers: int = 1) -> Contender:
+def uvicorn_alone(
+    settings: Settings, attribute: str = "asgi", workers: int = 1, *, entry: str = APPS, more: Argv = ()
+) -> Contender:
     def argv(port: int) -> Argv:
         address = ("--host", "127.0.0.1", "--port", str(port))
-        start = uvicorn_argv(settings.tools, f"{APPS}:{attribute}", workers)
-        return (*start, *address, "--timeout-keep-alive", "75", "--access-log")
+        start = uvicorn_argv(settings.tools, f"{entry}:{attribute}", workers)
+        return (*start, *address, "--timeout-keep-alive", "75", "--access-log", *more)
 
     return _alone(settings, "uvicorn", "uvicorn", argv)
 

@@ -92,7 +92,7 @@ class SocketCall:
         self._sockets = sockets
         self._settings: WebSocket = sockets.settings
         self.exchange = exchange
-        self._handshake = handshake
+        self._handshake: Handshake | None = handshake  # None once it was answered
         self._head_blob = head_blob
         self.worker: Worker | None = None
         self.stream = 0
@@ -129,17 +129,19 @@ class SocketCall:
         protocol, block = frames.unpack_accept(payload)
         if self.state != ASKING or self.denial:
             raise frames.WireError("a WebSocket accepted twice, or refused before")
-        if protocol and protocol not in self._handshake.protocols:
+        handshake, self._handshake = self._handshake, None
+        assert handshake is not None
+        if protocol and protocol not in handshake.protocols:
             raise frames.WireError(f"subprotocol {protocol!r}, which was not offered")
         if not is_clean_block(block) or any(line.startswith(_OURS) for line in block.split(b"\r\n")):
             raise frames.WireError(f"a WebSocket accepted with unclean fields: {block[:200]!r}")
-        lines = [self._handshake.accept, block]
+        lines = [handshake.accept, block]
         if protocol:
             lines.append(b"sec-websocket-protocol: %b\r\n" % protocol.encode())
         settings = self._settings
         inflater = None
-        if settings.compress and self._handshake.extensions:
-            agreed = agree(self._handshake.extensions, settings.context_takeover)
+        if settings.compress and handshake.extensions:
+            agreed = agree(handshake.extensions, settings.context_takeover)
             if agreed is not None:
                 agreement, line = agreed
                 lines.append(b"sec-websocket-extensions: %b\r\n" % line)

@@ -339,13 +339,14 @@ def read_close(payload: bytes) -> tuple[int, str]:
         return NO_CODE, ""
     if len(payload) < 2:
         raise Failure(PROTOCOL_ERROR, "half a close code")
-    code = int.from_bytes(payload[:2], "big")
-    if code not in _MAY_BE_SENT and not 3000 <= code <= 4999:
-        raise Failure(PROTOCOL_ERROR, f"close code {code}")
     try:
-        return code, payload[2:].decode()
+        reason = payload[2:].decode()
     except UnicodeDecodeError:
         raise Failure(INVALID_DATA, "a reason that is no UTF-8") from None
+    code = int.from_bytes(payload[:2], "big")
+    if not is_close_code(code):
+        raise Failure(PROTOCOL_ERROR, f"close code {code}")
+    return code, reason
 
 
 _SHORT = {opcode: [bytes((0x80 | opcode, length)) for length in range(126)] for opcode in (*range(3), *range(8, 11))}
