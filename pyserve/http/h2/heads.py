@@ -338,7 +338,7 @@ class BlockReader:
         is_connect = method == b"CONNECT"
         if method is None or (is_connect and b":protocol" in pseudo and not self._enable_connect):
             raise StreamFault(PROTOCOL_ERROR, "no :method, or a :protocol that was not offered")
-        if is_cut or len(fields) > reader.max_headers:
+        if is_cut or len(fields) + (host is None) > reader.max_headers:
             raise RequestError(
                 431, f"more than {reader.max_headers} header fields, or more than {self._max_bytes} bytes"
             )
