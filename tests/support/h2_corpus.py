@@ -15,9 +15,9 @@ Before them go the preface and SETTINGS, if it is not ``bare``. ``answers``: how
 whole request gets at the end of its turn; -1 = none is answered, -2 = and nobody takes the bodies, which are not shown
 if there is an answer to come. What it means:
 
-- ``events``: what the connection tells: "request 1 GET /", "refused 1 400", "body 1 text", "end 1", "trailers 1 x: y",
-  "room 1", "reset 1 CANCEL", "broken 1 PROTOCOL_ERROR", "goaway NO_ERROR", "failed PROTOCOL_ERROR". Equal lines in a row
-  may be "… * 3".
+- ``events``: what it tells: "request 1 GET /", "refused 1 400", "body 1 text", "end 1", "trailers 1 x: y",
+  "room 1", "reset 1 CANCEL", "broken 1 PROTOCOL_ERROR", "goaway NO_ERROR", "failed PROTOCOL_ERROR". Equal lines
+  in a row may be "… * 3".
 - ``sent``: the frames that go out behind our first SETTINGS and the first acknowledgement, where that matters.
 - ``each``: one case for each of these; the key follows the name, the value replaces ``{}``.
 """

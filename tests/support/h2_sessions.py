@@ -1,4 +1,4 @@
-"""One session of HTTP/2 with a ``Connection``: bytes in, in pieces, events as lines, answers as a front would send them.
+"""One session of HTTP/2 with a ``Connection``: bytes in pieces, events as lines, answers as a front would send them.
 
 Pure, and shared by the corpus, the fuzzer and the comparison with ``h2``.
 """

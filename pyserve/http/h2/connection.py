@@ -117,6 +117,7 @@ class Connection:
         "_receive_window",
         "_resets",
         "_send_window",
+        "_served",
         "_settings",
         "_settings_due",
         "_started",
@@ -155,6 +156,7 @@ class Connection:
         self._owes_table_update = False
         self._blocked: dict[int, Stream] = {}  # took less than they were offered, longest first
         self._paced: dict[int, Stream] = {}  # were blocked once
+        self._served = 0
         self._lingering: dict[int, Stream] = {}  # were answered before the end of their body
         self._settings_due = now + settings.settings_timeout_s
         values = {
@@ -230,7 +232,7 @@ class Connection:
         elif self._expects == f.CONTINUATION and now >= self._block_since + timeout_s:
             raise ConnectionFault(f.ENHANCE_YOUR_CALM, "a block of fields that does not end in time")
         # How long a body may take is for the front to say: it sees the bytes.
-        if self._buffer[3:4] not in (b"", b"\0") and now >= self._partial_since + timeout_s:
+        if self._buffer and self._buffer[3:4] != b"\0" and now >= self._partial_since + timeout_s:
             raise ConnectionFault(f.ENHANCE_YOUR_CALM, "a frame that does not end in time")
         if self._settings_due and now >= self._settings_due and self._expects >= -1:
             raise ConnectionFault(f.SETTINGS_TIMEOUT, "SETTINGS not acknowledged")
@@ -585,7 +587,8 @@ class Connection:
     def _tell_room(self, events: list[Event]) -> None:
         """Windows were opened: say so of all streams that can go on, the most urgent first (RFC 9218 §10).
 
-        Of equal urgency those that are of no use in parts go in order of their numbers, then the others in turn.
+        Of equal urgency those that are of no use in parts go in order of their numbers, then the others, who had none
+        for longest first.
         """
         if self._send_window <= 0:
             return
@@ -599,7 +602,7 @@ class Connection:
 
     def _rank(self, stream: Stream) -> tuple[int, bool, int]:
         urgency, is_incremental = _priority_of(stream)
-        return urgency, is_incremental, 0 if is_incremental else stream.number
+        return urgency, is_incremental, stream.served if is_incremental else stream.number
 
     def _receive_reset(self, number: int, payload: bytes, events: list[Event]) -> None:
         if len(payload) != 4:
@@ -803,15 +806,17 @@ class Connection:
             self._out += (pack_header(left >> 8, left & 255, 0, 1 if is_end else 0, number), piece)
         stream.send_window -= taken
         self._send_window -= taken
-        if number in self._paced:
+        if taken and number in self._paced:
             stream.pace_bytes += taken
+            self._served += 1
+            stream.served = self._served
         if is_end:
             self._end_answer(stream)
         elif taken < size:
-            self._block(stream)
+            self._block(stream, bool(taken))
         return taken
 
-    def _block(self, stream: Stream) -> None:
+    def _block(self, stream: Stream, was_served: bool) -> None:
         """Let ``RoomMade`` be told; meanwhile the client is watched."""
         if not stream.is_blocked:
             stream.is_blocked = True
@@ -820,6 +825,8 @@ class Connection:
                 self._paced[stream.number] = stream
                 stream.pace_ends = self._now + self._settings.write_timeout_s
                 stream.pace_bytes = 0
+                self._served += 1
+                stream.served = self._served if was_served else 0
 
     def room(self, number: int) -> int:
         """Return how many bytes ``send_data`` would take; where it is none, ``RoomMade`` says when there is some."""
@@ -828,7 +835,7 @@ class Connection:
             return 0
         room = min(stream.send_window, self._send_window)
         if room <= 0:
-            self._block(stream)
+            self._block(stream, was_served=False)
             return 0
         return room
 

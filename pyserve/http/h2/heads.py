@@ -143,6 +143,9 @@ class BlockReader:
             if size <= MAX_LIST_BYTES:
                 if not table.is_kept:
                     after = table = self._keep(table)
+                    known = table.blocks.get(block) if is_end else None
+                    if known is not None:
+                        return known, table
                 if key is not None and type(request) is Request:
                     self._hold(size + len(key[1]))
                     if table.is_kept:

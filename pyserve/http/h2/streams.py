@@ -49,6 +49,7 @@ class Stream:
         "received",
         "request",
         "send_window",
+        "served",
         "state",
         "update",
     )
@@ -61,7 +62,9 @@ class Stream:
     credit: int
     """Taken by us, and not told to the client yet."""
     is_ignored: bool
-    # Only when the answer is held up.
+    # Only when the answer was held up.
+    served: int
+    """The larger, the later it was that something of it could be sent."""
     pace_ends: float
     pace_bytes: int
     # Only with an answer that was over before the body.
