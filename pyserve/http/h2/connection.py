@@ -51,6 +51,8 @@ MAX_FRAME: Final = f.MIN_MAX_FRAME
 MAX_SENT_FRAME: Final = 64 * 1024
 """Of ours, where the client lets us: a large one keeps other streams waiting."""
 MAX_CONTINUATIONS: Final = 32
+MAX_HELD_HEAD_BYTES: Final = 640 * 1024
+"""Of requests under way, but for small ones (``heads.BlockReader.read``); with those it is less than a mebibyte."""
 MAX_REMEMBERED_RESETS: Final = 256
 MAX_REMEMBERED_GAPS: Final = 64
 _PLAIN_HEAD: Final = f.END_HEADERS | f.END_STREAM
@@ -103,9 +105,11 @@ class Connection:
         "_gaps",
         "_goaway_last",
         "_granted",
+        "_held",
         "_initial_send_window",
         "_is_closing",
         "_is_over",
+        "_large",
         "_last",
         "_lingering",
         "_max_streams",
@@ -135,6 +139,8 @@ class Connection:
         self._streams: dict[int, Stream] = {}
         self._max_streams = settings.max_concurrent_streams
         self._last = 0  # the highest number that the client used
+        self._large: dict[int, int] = {}  # bytes of those whose head is large
+        self._held = 0  # of all of these
         self._resets: dict[int, int] = {}  # how the latest of those that were reset were
         self._gaps: list[range] = []  # numbers that were passed over
         self._goaway_last = f.MAX_STREAM
@@ -346,8 +352,9 @@ class Connection:
             return
         table = self._table
         request = table.blocks.get(block) if is_end else None
+        held = 0
         if request is None:
-            read, self._table = self._blocks.read(table, block, is_end)
+            read, self._table, held = self._blocks.read(table, block, is_end)
             if self._table.max_size != table.max_size:
                 self._charge(prices.TABLE_SIZE_UPDATE)
             if number > self._goaway_last:
@@ -359,7 +366,7 @@ class Connection:
         if number != self._last + 2 and number != 1:
             self._note_gap(number)
         self._last = number
-        if len(self._streams) >= self._max_streams:
+        if len(self._streams) >= self._max_streams or self._held + held > MAX_HELD_HEAD_BYTES:
             self._charge(prices.REFUSED_STREAM)
             self._out.append(f.rst_stream(number, f.REFUSED_STREAM))
             self._note_reset(number, RESET_BY_US)
@@ -374,6 +381,9 @@ class Connection:
         else:
             stream = Stream(number, read, self._initial_send_window)
         self._streams[number] = stream
+        if held:
+            self._held += held
+            self._large[number] = held
         if not is_end:
             stream.state = OPEN
             stream.has_body = True
@@ -890,6 +900,8 @@ class Connection:
 
     def _forget(self, number: int) -> None:
         stream = self._streams.pop(number)
+        if self._large:
+            self._held -= self._large.pop(number, 0)
         if self._blocked:
             self._blocked.pop(number, None)
         if self._paced:

@@ -36,6 +36,8 @@ MAX_KEPT_BYTES: Final = 8 * 1024 * 1024
 """Of all that is remembered beside tables, roughly."""
 MAX_BLOCK_BYTES: Final = 2048
 MAX_LIST_BYTES: Final = 4096
+TARGET_COPIES: Final = 3
+"""Raw, decoded, and in parts."""
 _OWN_BYTES: Final = 600  # of a request and its place
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -108,8 +110,10 @@ class BlockReader:
         self._tables.clear()
         self._held = 0
 
-    def read(self, table: Table, block: bytes, is_end: bool) -> tuple[Read, Table]:
-        """Return what a block means and the table behind it; raise ``ConnectionFault``.
+    def read(self, table: Table, block: bytes, is_end: bool) -> tuple[Read, Table, int]:
+        """Return what a block means, the table behind it, and how many bytes the request holds that are worth counting.
+
+        Small ones and those that are shared count for nothing. Raises ``ConnectionFault``.
 
         ``is_end``: the message has no body. What ``table.blocks`` has is the same for those: ask it first.
         """
@@ -125,7 +129,8 @@ class BlockReader:
                     if known is not None:
                         if is_end:
                             self._remember(table, block, known)
-                        return known, table
+                        size = TARGET_COPIES * len(known.raw_target)
+                        return known, table, size if size > MAX_LIST_BYTES else 0
         except IndexError:
             pass  # whatever is wrong with it is told below
         limit = CRUMBS * self._reader.max_headers + PSEUDO_FIELDS
@@ -134,25 +139,27 @@ class BlockReader:
             request = self._interpret(found, is_cut, is_end)
         except RequestError as error:
             error.fate = Fate.KEEP  # what follows on other streams is not its business
-            return error, after
+            return error, after, 0
         except StreamFault as error:
-            return error, after
+            return error, after, 0
         kind, request.kind = request.kind, None if request.has_body else request.kind
+        size = sum([len(name) + len(value) for name, value in request.fields])
+        size += TARGET_COPIES * len(request.raw_target)
+        if size > MAX_LIST_BYTES:
+            return request, after, size
         if after is table and len(block) <= MAX_BLOCK_BYTES:
-            size = sum([len(name) + len(value) for name, value in request.fields])
-            if size <= MAX_LIST_BYTES:
-                if not table.is_kept:
-                    after = table = self._keep(table)
-                    known = table.blocks.get(block) if is_end else None
-                    if known is not None:
-                        return known, table
-                if key is not None and type(request) is Request:
-                    self._hold(size + len(key[1]))
-                    if table.is_kept:
-                        table.tails[key] = Tail(request, kind)
-                if is_end:
-                    self._remember(table, block, request)
-        return request, after
+            if not table.is_kept:
+                after = table = self._keep(table)
+                known = table.blocks.get(block) if is_end else None
+                if known is not None:
+                    return known, table, 0
+            if key is not None and type(request) is Request:
+                self._hold(size + len(key[1]))
+                if table.is_kept:
+                    table.tails[key] = Tail(request, kind)
+            if is_end:
+                self._remember(table, block, request)
+        return request, after, 0
 
     def read_trailers(self, table: Table, block: bytes) -> tuple[tuple[Field, ...] | StreamFault, Table]:
         """Return the fields behind a body and the table behind them; raise ``ConnectionFault``."""

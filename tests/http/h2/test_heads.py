@@ -43,7 +43,7 @@ class Client:
         known = self.table.blocks.get(block) if is_end else None
         if known is not None:
             return known
-        read, self.table = self.blocks.read(self.table, block, is_end)
+        read, self.table, _ = self.blocks.read(self.table, block, is_end)
         return read
 
 
@@ -178,7 +178,7 @@ def test_a_new_path_shares_what_is_kept_beside_the_fields_and_a_known_one_what_i
     table = client.table
     reads = []
     for block in blocks:
-        read, table = client.blocks.read(table, block, True)
+        read, table, _ = client.blocks.read(table, block, True)
         assert isinstance(read, Request)
         reads.append(read)
     a, b, again = reads
@@ -254,7 +254,7 @@ def test_what_is_remembered_is_bounded() -> None:
     start = b"\x82\x87\x01\x01a\x04"
     for number in range(20000):
         path = b"/%06d" % number
-        read, table = blocks.read(table, start + b"%c%b" % (len(path), path), True)
+        read, table, _ = blocks.read(table, start + b"%c%b" % (len(path), path), True)
         assert isinstance(read, Request)
     assert blocks._held <= heads.MAX_KEPT_BYTES
     assert sum(len(kept.blocks) for kept in blocks._tables.values()) * heads._OWN_BYTES <= heads.MAX_KEPT_BYTES
