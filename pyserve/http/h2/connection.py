@@ -5,7 +5,7 @@ Bytes in, events out; calls in, bytes out; time is passed in. ``streams`` says w
 ``max_concurrent_streams`` streams; whatever a client may do again and again has a price (``budget``). No client's fault
 leaves it as an exception.
 
-HOT: ``receive_data`` to ``send_encoded`` is every request (benchmarks/http2.py).
+HOT: ``receive_data`` to ``send_encoded`` is every request (benchmarks/http2_machine.py).
 """
 
 from __future__ import annotations
