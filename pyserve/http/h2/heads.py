@@ -4,8 +4,9 @@ What HTTP/2 adds is checked here: pseudo-fields, fields that belong to a connect
 RFC 8441 §4 for WebSockets). What any request may be is decided where it always is: ``http.head``, ``http.target``.
 
 A block that leaves the dynamic table alone means the same as long as nothing else changes that, so it is remembered
-beside the table when its path comes the second time, and gives the same request object from then on. So is its tail, all
-behind the pseudo-fields: with a new path the rest of a browser's head is one look-up. Tables are kept by content, and shared by connections.
+beside the table when its path comes the second time, and gives the same request object from then on. So is its tail,
+all behind the pseudo-fields: with a new path the rest of a browser's head is one look-up. Tables are kept by content,
+and shared by connections.
 
 HOT: ``read`` is every request that was not remembered (benchmarks/http2_machine.py).
 """
