@@ -652,8 +652,8 @@ class Connection:
         for at in range(0, len(payload), 6):
             key = int.from_bytes(payload[at : at + 2], "big")
             value = values[key] = int.from_bytes(payload[at + 2 : at + 6], "big")
-            if key == f.ENABLE_PUSH and value > 1:
-                raise ConnectionFault(f.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH is neither 0 nor 1")
+            if value > 1 and key in f.SWITCHES:
+                raise ConnectionFault(f.PROTOCOL_ERROR, "a setting is neither 0 nor 1 that has to be")
             if key == f.INITIAL_WINDOW_SIZE and value > f.MAX_WINDOW:
                 raise ConnectionFault(f.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE is too large")
             if key == f.MAX_FRAME_SIZE and not f.MIN_MAX_FRAME <= value <= f.MAX_MAX_FRAME:

@@ -7,7 +7,6 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
-import h2.exceptions
 import h2.settings
 import pytest
 from hypothesis import given, settings
@@ -16,7 +15,8 @@ from hypothesis import strategies as st
 from pyserve.http.h2.connection import Connection, Settings
 from tests.support import h2_corpus
 from tests.support.h2_corpus import Case
-from tests.support.h2_sessions import MAX_HEAD_BYTES, SETTINGS, Session, block_reader
+from tests.support.h2_peer import Peer
+from tests.support.h2_sessions import Session, block_reader
 
 CASES = h2_corpus.load()
 BLOCKS = block_reader()
@@ -28,57 +28,6 @@ STRICTER = {
     "5.1.2 the table is kept though a stream is refused": "the same",
     "8.3.1 fine: Host in another case": "hosts have no case (RFC 9110 §4.2.3)",
 }
-
-
-class Peer:
-    """The same session with ``h2`` as the server; ``fault``: why it ended the connection."""
-
-    def __init__(self, answers: int) -> None:
-        self.answers = answers
-        self.connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
-        codes = h2.settings.SettingCodes
-        self.connection.local_settings = h2.settings.Settings(
-            client=False,
-            initial_values={
-                codes.INITIAL_WINDOW_SIZE: SETTINGS.initial_window,
-                codes.MAX_CONCURRENT_STREAMS: SETTINGS.max_concurrent_streams,
-                codes.MAX_HEADER_LIST_SIZE: MAX_HEAD_BYTES,
-                codes.ENABLE_CONNECT_PROTOCOL: 1,
-            },
-        )
-        self.connection.initiate_connection()
-        self.connection.increment_flow_control_window(SETTINGS.connection_window - 65_535)
-        self.heads: dict[int, list[tuple[bytes, bytes]]] = {}
-        self.bodies: dict[int, bytes] = {}
-        self.resets: set[int] = set()
-        self.fault = ""
-        self.whole: list[int] = []
-
-    def turn(self, data: bytes) -> None:
-        if self.fault:
-            return
-        try:
-            for event in self.connection.receive_data(data):
-                self._take(event)
-        except h2.exceptions.ProtocolError as error:
-            self.fault = f"{type(error).__name__}: {error}"
-            return
-        if self.answers >= 0:
-            for stream in self.whole:
-                self.connection.send_headers(stream, [(":status", "200")], end_stream=not self.answers)
-            self.whole.clear()
-
-    def _take(self, event: Any) -> None:
-        if isinstance(event, h2.events.RequestReceived):
-            self.heads[event.stream_id] = [(bytes(name), bytes(value)) for name, value in event.headers]
-        elif isinstance(event, h2.events.DataReceived):
-            self.bodies[event.stream_id] = self.bodies.get(event.stream_id, b"") + event.data
-            if self.answers != -2:
-                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-        elif isinstance(event, h2.events.StreamEnded):
-            self.whole.append(event.stream_id)
-        elif isinstance(event, h2.events.StreamReset):
-            self.resets.add(event.stream_id)
 
 
 @pytest.mark.parametrize(
