@@ -25,6 +25,7 @@ Start a server (it stays in the foreground; Ctrl-C drains and stops it):
 
 Before:
   pyserve check -c site.toml         every problem of the file at once; applications are imported on trial
+  pyserve cert self-signed HOST ...  certificates for development, from a local authority that is trusted once
 
 While it runs, from another terminal:
   pyserve status -c site.toml        processes, queues, sites and what is wrong with them (--json for scripts)
@@ -100,6 +101,17 @@ examples:
 
 The server takes no new connections, lets running requests end (for graceful_timeout at most) and ends. This command
 waits for that, then exits with 0.
+"""
+
+
+_CERT_HELP = """\
+examples:
+  pyserve cert self-signed a-site.localhost b-site.localhost
+  pyserve cert self-signed shop.test '*.shop.test' 127.0.0.1 --out certs
+
+Writes HOST.pem and HOST.key, signed by an authority of your own that is made at the first call and kept with your data
+(its key for you alone). Trust it once, as the output says, and browsers believe all its certificates.
+For sites that others visit ask a public authority.
 """
 
 
@@ -211,7 +223,17 @@ def _scale() -> _Parser:
     return parser
 
 
-_PARSERS = {"top": _top, "scale": _scale, "run": _run, "check": _check, "status": _status, "stop": _stop}
+def _cert() -> _Parser:
+    parser = _new("cert", "Make certificates for development.", _CERT_HELP)
+    parser.add_argument("kind", choices=("self-signed",), help="by a local authority")
+    parser.add_argument("hosts", metavar="HOST", nargs="+", help="names, *.names and addresses that it is for")
+    parser.add_argument("--out", metavar="DIR", default=".", help="where to put it (default: here)")
+    parser.add_argument("--days", metavar="N", type=int, default=397, help="how long it is good for (default: 397)")
+    parser.add_argument("--ca", metavar="DIR", help="another folder for the local authority")
+    return parser
+
+
+_PARSERS = {"cert": _cert, "top": _top, "scale": _scale, "run": _run, "check": _check, "status": _status, "stop": _stop}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

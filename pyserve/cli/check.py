@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from tempfile import TemporaryFile
@@ -61,15 +62,51 @@ def check(files: Sequence[str]) -> int:
             path = (*place.path, "entry")
             loaded.collected.add(Place(place.document, path), trial.fault, surroundings=True)
             tracebacks[show_key(path)] = trial.traceback
+    notes = _prove_certificates(loaded)
     problems = loaded.collected.rendered()
     if problems:
         print_problems(problems, tracebacks)
         return exit_codes.CONFIG
-    for note in _notes(loaded.config):
+    for note in [*_notes(loaded.config), *notes]:
         print(f"note: {note}", file=sys.stderr)
     print(_summary(files or [DEFAULT_FILE], loaded.config, trials))
     sys.stdout.flush()
     return exit_codes.STOPPED
+
+
+def _prove_certificates(loaded: Loaded) -> list[str]:
+    """Add what is wrong with the sites' certificates to the problems; return what is worth a note."""
+    sites = [site for site in loaded.config.sites if site.tls is not None]
+    if not sites:
+        return []
+    # The library for certificates takes 30 ms.
+    from pyserve.master.expiry import DUE_DAYS, words_left
+    from pyserve.net.certificate import Unfit, covers, prove
+
+    notes = []
+    for site in sites:
+        assert site.tls is not None
+        place = loaded.places["site", site.name]
+
+        def add(message: str, key: str = "cert", place: Place = place) -> None:
+            loaded.collected.add(Place(place.document, (*place.path, "tls", key)), message, surroundings=True)
+
+        if not site.tls.cert:
+            continue  # made at the start, or it has been said that it is missing
+        try:
+            proved = prove(site.tls, site.hosts)
+        except Unfit as error:
+            add(str(error), "client_ca" if site.tls.client_ca and site.tls.client_ca in str(error) else "cert")
+            continue
+        left_s = proved.not_after_s - time.time()
+        if left_s < 0 or proved.not_before_s > time.time():
+            add(f"{site.tls.cert} {words_left(left_s) if left_s < 0 else 'is not valid yet'}")
+        elif left_s < DUE_DAYS[0] * 86400:
+            notes.append(f"site {site.name}: its certificate {words_left(left_s)}")
+        if missing := [host for host in site.hosts if not covers(proved.names, host)]:
+            names = ", ".join(proved.names[:6]) or "nothing"
+            notes.append(f"site {site.name}: its certificate is for {names}, not for {', '.join(missing[:6])}")
+    return [printable(note) for note in notes]
 
 
 def _fronts_fault(config: Config) -> str:

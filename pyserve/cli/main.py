@@ -52,6 +52,10 @@ def _command(arguments: Sequence[str]) -> int:
         from pyserve.cli.check import check
 
         return check(options.files)
+    if options.command == "cert":
+        from pyserve.cli.cert import self_signed
+
+        return self_signed(options.hosts, options.out, options.days, options.ca)
     if options.command == "status":
         from pyserve.cli.status import status
 

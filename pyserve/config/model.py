@@ -320,8 +320,8 @@ class Route(NamedTuple):
 class Tls(NamedTuple):
     """How a site is served on https. Paths are absolute."""
 
-    cert: str
-    key: str
+    cert: str = ""
+    key: str = ""
     """May be the same file."""
     client_ca: str = ""
     """Not empty: clients show a certificate of one of these authorities, as ``client_auth`` says."""
@@ -331,6 +331,8 @@ class Tls(NamedTuple):
     """Plain http answers with where the site is on https."""
     redirect_port: int = 0
     """The port in that answer; 0 = that of the first https listener."""
+    local_ca: str = ""
+    """Not empty, in place of ``cert`` and ``key``: the folder of a local authority, made at need; "~" = the user's."""
     hsts: str = ""
     """The value of ``Strict-Transport-Security``; "" = none."""
 

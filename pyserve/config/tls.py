@@ -13,7 +13,7 @@ from pyserve.config.model import Tls
 from pyserve.config.problems import show
 from pyserve.config.table import Table
 
-TLS_KEYS = ("cert", "key", "client_ca", "client_auth", "min_version", "redirect", "hsts")
+TLS_KEYS = ("cert", "key", "local_ca", "client_ca", "client_auth", "min_version", "redirect", "hsts")
 _HSTS_KEYS = ("max_age", "subdomains", "preload")
 _EXPECTED = 'a table, as { cert = "a.pem", key = "a.key" }'
 _PRELOAD_LEAST_S = 365 * 86400.0
@@ -27,8 +27,13 @@ def decode_tls(site: Table) -> Tls | None:
         return None
     table = site.table("tls", TLS_KEYS)
     assert table is not None
-    if "cert" not in table:
-        table.problem('missing; expected a file in PEM format, as "a.pem"', "cert")
+    local_ca = _local_ca(table, site)
+    if "cert" not in table and "local_ca" not in table:
+        table.problem(
+            'missing; expected a file in PEM format, as "a.pem" (or, for development, local_ca = true)', "cert"
+        )
+    elif "cert" in table and "local_ca" in table:
+        table.problem("give one of cert and local_ca, not both", "local_ca", other=table.place("cert"))
     cert = table.file_path("cert")
     client_ca = table.file_path("client_ca")
     client_auth = table.choice("client_auth", "required" if client_ca else "none", ("required", "optional"))
@@ -43,8 +48,21 @@ def decode_tls(site: Table) -> Tls | None:
         min_version=cast(Literal["1.2", "1.3"], table.choice("min_version", "1.2", ("1.2", "1.3"))),
         redirect=redirect,
         redirect_port=redirect_port,
+        local_ca=local_ca,
         hsts=_hsts(table),
     )
+
+
+def _local_ca(table: Table, site: Table) -> str:
+    value = table.values.get("local_ca", False)
+    if type(value) is bool:
+        folder = "~" if value else ""
+    else:
+        folder = table.file_path("local_ca")
+    hosts = site.values.get("hosts", ())
+    if folder and isinstance(hosts, (list, tuple)) and all(str(host).startswith("~") for host in hosts):
+        table.problem("needs hosts that are names: a certificate is for names", "local_ca")
+    return folder
 
 
 def _redirect(table: Table) -> tuple[bool, int]:

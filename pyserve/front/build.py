@@ -217,9 +217,10 @@ def build_routers(
     from pyserve.handlers.https_gate import HttpsGate
 
     def wrap(handler: Handler, site: model.Site) -> Handler:
-        if site.tls is None:
+        if site.tls is None or not site.tls.redirect:
             return handler
-        return HttpsGate(handler, partial(on_https.fault, site.name), on_https.port, site.tls.redirect)
+        port = site.tls.redirect_port
+        return HttpsGate(handler, partial(on_https.fault, site.name), (lambda: port) if port else on_https.port)
 
     return Routers(
         Router(config.sites, build, options, modify, nothing, wrap),

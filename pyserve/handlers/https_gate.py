@@ -1,8 +1,8 @@
-"""Step 4 of the request path, before any other handler: a site that is on https, asked for over plain http.
+"""Step 4 of the request path, before any other handler: a site that belongs on https, asked for over plain http.
 
-Pure. The client is sent to https, unless a trusted proxy says that it came that way, or the site has no certificate
-yet; a site whose certificate is broken answers nothing here either, for what it would say in clear text is not what its
-operator asked for. Challenges of ACME (RFC 8555 §8.3) come over plain http, whatever else does not.
+Pure. The client is sent to https, unless a trusted proxy says that it came that way, or the site's first certificate is
+still to come; while its certificate is broken it is not served at all, for nothing of it was ever meant to go out in
+clear text. Challenges of ACME (RFC 8555 §8.3) come over plain http, whatever else does not.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ CHALLENGES = "/.well-known/acme-challenge/"
 
 
 class HttpsGate:
-    __slots__ = ("_fault", "_inner", "_port", "_redirects")
+    __slots__ = ("_fault", "_inner", "_port")
 
-    def __init__(
-        self, inner: Handler, fault: Callable[[], tuple[str, bool]], port: Callable[[], int], redirects: bool
-    ) -> None:
+    def __init__(self, inner: Handler, fault: Callable[[], tuple[str, bool]], port: Callable[[], int]) -> None:
         """``fault``: why the site can't be had on https, "" = it can; and whether that is only a matter of time.
 
         ``port``: of https, for who is sent there.
@@ -30,7 +28,6 @@ class HttpsGate:
         self._inner = inner
         self._fault = fault
         self._port = port
-        self._redirects = redirects
 
     def handle(self, exchange: Exchange, match: Match[Handler]) -> None:
         request = exchange.request
@@ -40,16 +37,12 @@ class HttpsGate:
         fault, is_waiting = self._fault()
         if fault and not is_waiting:
             exchange.fail(503, f"site {match.site.name} is refused: {fault}")
-        elif self._redirects and not fault:
-            if unpack_peer(exchange.peer_blob)[2] == "https":
-                request.kind = None  # the same bytes may come from somebody who has to be sent to https
-                self._inner.handle(exchange, match)
-            else:
-                self._redirect(exchange)
-        else:
-            if self._redirects:
-                request.kind = None  # it holds only until there is a certificate
+        elif is_waiting or unpack_peer(exchange.peer_blob)[2] == "https":
+            # Never repeated: the same bytes may come from somebody who has to be sent to https.
+            request.kind = None
             self._inner.handle(exchange, match)
+        else:
+            self._redirect(exchange)
 
     def _redirect(self, exchange: Exchange) -> None:
         request = exchange.request

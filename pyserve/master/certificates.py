@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from pyserve.config.model import Tls
+from pyserve.config.model import Site, Tls
 from pyserve.master import child
 from pyserve.master.expiry import is_due, words_left
 from pyserve.master.fronts import Fronts
@@ -21,7 +21,8 @@ from pyserve.net.channels import MessageChannel
 from pyserve.wire import messages
 from pyserve.wire.frames import WireError
 
-LOOK_S = 2.0
+LOOK_S = 1.0
+RENEW_S = 31 * 86400.0
 AT_ONCE = 256
 """Sites in one list, and one file: a message has a limit, and so has the number of descriptors."""
 PROOF_S = 60.0
@@ -52,9 +53,10 @@ class _Held(NamedTuple):
 
 
 class _Site:
-    def __init__(self, number: int, name: str, tls: Tls) -> None:
+    def __init__(self, number: int, site: Site, tls: Tls) -> None:
         self.number = number
-        self.name = name
+        self.name = site.name
+        self.hosts = site.hosts
         self.tls = tls
         self.seen: Signature | None = None
         """Of the files at the last look."""
@@ -64,6 +66,10 @@ class _Site:
         self.fault = ""
         """Why the newest files are of no use."""
         self.warned_days = 1 << 30
+
+    @property
+    def words(self) -> str:
+        return self.tls.cert or "of the local authority"
 
 
 class Certificates:
@@ -76,9 +82,7 @@ class Certificates:
         self._fronts = fronts
         self._on_settled = on_settled
         self._sites = [
-            _Site(number, site.name, site.tls)
-            for number, site in enumerate(resources.config.sites)
-            if site.tls is not None
+            _Site(number, site, site.tls) for number, site in enumerate(resources.config.sites) if site.tls is not None
         ]
         self._by_number = {site.number: site for site in self._sites}
         self._line: Line | None = None
@@ -145,12 +149,18 @@ class Certificates:
         changed = []
         for site in self._sites:
             before, site.seen = site.seen, _signature(site.tls)
-            if site.seen == before and site.seen != site.proved:
+            if site.seen == before and (site.seen != site.proved or self._is_to_be_made_anew(site)):
                 changed.append(site)
         if changed and self._line is None:
             self._prove(changed)
         self._warn()
         self._look_later()
+
+    @staticmethod
+    def _is_to_be_made_anew(site: _Site) -> bool:
+        """Only what a local authority makes ends without anybody else seeing to it."""
+        held = site.held
+        return bool(site.tls.local_ca) and held is not None and held.not_after_s - time.time() < RENEW_S
 
     def look_again(self) -> None:
         """Have everything proved anew, whatever the files look like; what is under way comes first."""
@@ -163,7 +173,7 @@ class Certificates:
             if site.held is not None and (days := is_due(site.held.not_after_s - now, site.warned_days)) is not None:
                 site.warned_days = days
                 say = self._log.error if days < 0 else self._log.warning
-                say(f"site {site.name}: its certificate {site.tls.cert} {words_left(site.held.not_after_s - now)}")
+                say(f"site {site.name}: its certificate {site.words} {words_left(site.held.not_after_s - now)}")
 
     # Proving
 
@@ -183,8 +193,7 @@ class Certificates:
             wanted = []
             for site in sites[at : at + AT_ONCE]:
                 site.proved = site.seen
-                tls = site.tls
-                wanted.append((site.number, tls.cert, tls.key, tls.client_ca, tls.client_auth, tls.min_version))
+                wanted.append((site.number, tuple(site.tls), site.hosts))
             self._line.send(messages.pack_values(messages.PROVE, (wanted,)))
         self._patience = self._loop.after(PROOF_S, self._out_of_patience)
 
@@ -224,7 +233,7 @@ class Certificates:
             self._asked.remove(site)
             held = _Held(file, numbers, facts)
             if site.held is not None and held.not_after_s < time.time() <= site.held.not_after_s:
-                self._refuse(site, f"{site.tls.cert} {words_left(held.not_after_s - time.time())}")
+                self._refuse(site, f"{site.words} {words_left(held.not_after_s - time.time())}")
                 continue
             self._replace(site, held)
             entries.append(numbers[:5])
@@ -241,7 +250,7 @@ class Certificates:
         site.held = held
         held.file.users += 1
         if old is not None or site.fault:
-            self._log.info(f"site {site.name}: new certificate {site.tls.cert}")
+            self._log.info(f"site {site.name}: new certificate {site.words}")
         site.fault = ""
         site.warned_days = 1 << 30
 

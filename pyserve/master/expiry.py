@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _DAY_S = 86400
-_DUE_DAYS = (30, 14, 7, 3, 2, 1)
+DUE_DAYS = (30, 14, 7, 3, 2, 1)
 
 
 def is_due(left_s: float, warned_days: int) -> int | None:
@@ -11,7 +11,7 @@ def is_due(left_s: float, warned_days: int) -> int | None:
 
     -1 is behind the end.
     """
-    reached = -1 if left_s < 0 else min((days for days in _DUE_DAYS if left_s < days * _DAY_S), default=None)
+    reached = -1 if left_s < 0 else min((days for days in DUE_DAYS if left_s < days * _DAY_S), default=None)
     return reached if reached is not None and reached < warned_days else None
 
 

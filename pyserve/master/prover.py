@@ -22,15 +22,18 @@ def answer(payload: bytes, channel: MessageChannel) -> None:
     (wanted,) = messages.values(payload)
     pieces: list[bytes] = []
     offset = 0
-    for site, cert, key, client_ca, client_auth, min_version in wanted:
+    for site, values, hosts in wanted:
+        tls = Tls(*values)
         try:
-            proved = prove(Tls(cert, key, client_ca, client_auth, min_version))
+            proved = prove(tls, hosts)
         except Unfit as error:
             channel.send(messages.pack_number_text(messages.UNPROVED, site, str(error)))
             continue
         except Exception as error:
             # Whatever a file made the parser do must not keep the other sites from being served.
-            channel.send(messages.pack_number_text(messages.UNPROVED, site, f"{cert}: {type(error).__name__}: {error}"))
+            channel.send(
+                messages.pack_number_text(messages.UNPROVED, site, f"{tls.cert}: {type(error).__name__}: {error}")
+            )
             continue
         lengths = [len(piece) for piece in proved.material]
         facts = json.dumps({"names": proved.names[:100], "issuer": proved.issuer})

@@ -15,10 +15,14 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from pyserve.config.model import Tls
+from pyserve.errors import CannotStart
 from pyserve.net.tls import Material, build_context
 
+LOCAL_DAYS = 90
+"""Of certificates of a local authority, which are made anew at every start, and again before they end."""
 MAX_FILE_BYTES = 1024 * 1024
 
 
@@ -36,10 +40,13 @@ class Proved(NamedTuple):
     """Seconds since 1970."""
 
 
-def prove(tls: Tls) -> Proved:
+def prove(tls: Tls, hosts: Sequence[str]) -> Proved:
     """Read a site's files and return what they hold. Raises ``Unfit``. Dates are told, not judged."""
-    chain_pem = _read(tls.cert, "certificate")
-    key_pem = chain_pem if tls.key == tls.cert else _read(tls.key, "key")
+    if tls.local_ca:
+        chain_pem, key_pem = _from_local_authority(tls.local_ca, hosts)
+    else:
+        chain_pem = _read(tls.cert, "certificate")
+        key_pem = chain_pem if tls.key == tls.cert else _read(tls.key, "key")
     client_ca_pem = _read(tls.client_ca, "client_ca") if tls.client_ca else b""
     chain = _certificates(chain_pem, tls.cert)
     if tls.client_ca:
@@ -66,6 +73,20 @@ def prove(tls: Tls) -> Proved:
         int(leaf.not_valid_before_utc.timestamp()),
         int(leaf.not_valid_after_utc.timestamp()),
     )
+
+
+def _from_local_authority(folder: str, hosts: Sequence[str]) -> tuple[bytes, bytes]:
+    from pyserve.net import local_authority
+
+    folder = local_authority.default_folder() if folder == "~" else folder
+    try:
+        authority = local_authority.open_authority(folder)
+        names = [local_authority.general_name(host) for host in hosts if not host.startswith("~")]
+        return local_authority.issue(authority, names, LOCAL_DAYS)
+    except (CannotStart, ValueError) as error:
+        raise Unfit(str(error)) from None
+    except OSError as error:
+        raise Unfit(f"the local authority {folder} can't be made or read: {error.strerror}") from None
 
 
 def covers(names: Sequence[str], host: str) -> bool:
@@ -104,7 +125,7 @@ def _certificates(data: bytes, path: str) -> list[x509.Certificate]:
         raise Unfit(f"{path}: a certificate in it can't be read: {str(error)[:200]}") from None
 
 
-def _key(data: bytes, path: str):  # type: ignore[no-untyped-def]
+def _key(data: bytes, path: str) -> PrivateKeyTypes:
     # Certificates may stand before the key in the same file; the library takes the first block otherwise.
     at = data.find(b"PRIVATE KEY-----")
     if at < 0:

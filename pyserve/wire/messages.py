@@ -50,7 +50,7 @@ FORK = 64  # (worker, slot, number of fronts) + descriptors: master pair, scoreb
 SIGNAL = 65  # (worker, signal number)
 
 # Master to prover.
-PROVE = 72  # ([(site index, cert, key, client_ca, client_auth, min_version)...],)
+PROVE = 72  # ([(site index, its config.model.Tls as a tuple, its hosts)...],)
 
 # Prover to master.
 PROVED = (

@@ -66,10 +66,12 @@ class TlsClient(Client):
         self.socket.close()
 
 
-def alert_of(address: tuple[str, int], context: ssl.SSLContext, server_name: str) -> str:
+def alert_of(
+    address: tuple[str, int], context: ssl.SSLContext, server_name: str, session: ssl.SSLSession | None = None
+) -> str:
     """Try a handshake that has to fail; return what the server says to it."""
     try:
-        with TlsClient(address, context, server_name) as client:
+        with TlsClient(address, context, server_name, session=session) as client:
             client.socket.recv(1)  # TLS 1.3 tells the client of its own certificate only later
     except ssl.SSLError as error:
         return re.sub(r"\[.*?\] | \(_ssl.*", "", str(error))
