@@ -73,6 +73,9 @@ PURE = [
     "handlers.redirect",
     "handlers.respond",
     "handlers.options",
+    "handlers.https_gate",
+    "master.expiry",
+    "front.realm",
     "front.pace",
 ]
 # Pure but for one thing: (module, what it imports) -> reason.

@@ -33,7 +33,7 @@ def keys_of_table(text: str) -> set[str]:
 
 
 def test_there_are_examples_to_check() -> None:
-    assert len(blocks("toml")) == 7
+    assert len(blocks("toml")) == 8
     assert len(blocks("python")) == 1
 
 

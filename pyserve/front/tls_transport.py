@@ -22,10 +22,16 @@ RECORD_BYTES = 16384
 _NOBODY = asyncio.Protocol()
 
 
+MAX_BARREN_BYTES = 64 * 1024
+"""Received in a row without anything for the connection in it. A record is a quarter of that; what goes on is a client
+that changes its keys again and again, at a few microseconds of ours for 27 bytes."""
+
+
 class TlsTransport(asyncio.Transport):
     """``attach`` it to the protocol above before anything else; ``start`` reads what came with the handshake."""
 
     __slots__ = (
+        "_barren_bytes",
         "_gathered",
         "_gathered_bytes",
         "_has_eof",
@@ -71,6 +77,7 @@ class TlsTransport(asyncio.Transport):
         self._is_due = False  # what is gathered leaves at the end of the turn
         self._is_reading_paused = False
         self._is_closing = False
+        self._barren_bytes = 0
         self._is_deaf = False  # nothing more is decrypted: we have said our last word
         self._has_eof = False
 
@@ -92,8 +99,10 @@ class TlsTransport(asyncio.Transport):
                 self._protocol.data_received(b"")  # it only wants to know that the client is still sending
             return
         self._incoming.write(data)
-        if not self._is_reading_paused:
-            self._read_on()
+        if not self._is_reading_paused and not self._read_on():
+            self._barren_bytes += len(data)
+            if self._barren_bytes > MAX_BARREN_BYTES:
+                self._broken()
 
     def eof_received(self) -> bool:
         """The client sends nothing more. Without its farewell somebody else may have cut it, which HTTP's own lengths
@@ -120,8 +129,10 @@ class TlsTransport(asyncio.Transport):
 
     # Reading.
 
-    def _read_on(self) -> None:
+    def _read_on(self) -> bool:
+        """Read what has come; return False if that was nothing for the connection."""
         incoming = self._incoming
+        data = b""
         self._is_in_turn = True
         try:
             while True:
@@ -129,6 +140,8 @@ class TlsTransport(asyncio.Transport):
                 if not data:
                     self._client_is_done()
                     break
+                if self._barren_bytes:
+                    self._barren_bytes = 0
                 self._protocol.data_received(data)
                 if not incoming.pending or self._is_reading_paused or self._is_deaf:
                     break
@@ -136,13 +149,14 @@ class TlsTransport(asyncio.Transport):
             pass
         except ssl.SSLError:
             self._broken()
-            return
+            return True
         finally:
             self._is_in_turn = False
         if self._gathered:
             self._flush()
         elif self._outgoing.pending and not self._is_closing:
             self._raw.write(self._outgoing.read())  # the library's own: an answer to a change of keys
+        return bool(data) or self._has_eof
 
     def _client_is_done(self) -> None:
         if not self._has_eof:
