@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -276,3 +277,33 @@ async def test_a_live_application_hands_files_over(tmp_path: Path, kind: str) ->
             answer = await get(server)
             assert (answer.headers["content-length"], answer.content) == ("3000000", path.read_bytes())
     assert str(path) not in processes.descriptors(os.getpid())
+
+
+async def test_https_with_a_certificate_of_a_local_authority(tmp_path: Path) -> None:
+    tls = {"local_ca": str(tmp_path / "ca"), "hsts": "1d"}
+    config: dict[str, Any] = {
+        **QUIET,
+        "server": {"http": ANY_PORT, "https": ANY_PORT},
+        "site": {"live": {"hosts": ["127.0.0.1"], "tls": tls}},
+    }
+    async with pyserve.Server(asgi, config=config) as server:
+        (_, plain), (host, port) = server.addresses  # type: ignore[misc]
+        believing = ssl.create_default_context(cafile=str(tmp_path / "ca/ca.pem"))
+        async with httpx.AsyncClient(trust_env=False, verify=believing) as client:
+            answer = await client.get(f"https://{host}:{port}/x")
+            assert (answer.text, answer.headers["strict-transport-security"]) == ("asgi /x", "max-age=86400")
+            answer = await client.get(f"http://{host}:{plain}/x?y")
+            assert (answer.status_code, answer.headers["location"]) == (308, f"https://{host}:{port}/x?y")
+
+
+async def test_a_site_without_its_certificate_does_not_keep_a_server_from_starting(tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        **QUIET,
+        "server": {"https": ANY_PORT},
+        "site": {"live": {"default": True, "tls": {"cert": str(tmp_path / "missing.pem")}}},
+    }
+    async with pyserve.Server(asgi, config=config) as server:
+        host, port = server.addresses[0]
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"https://{host}:{port}/")

@@ -269,3 +269,53 @@ def test_a_hello_may_come_byte_by_byte(site: Site) -> None:
                 answer += tls.read(65536)
             except ssl.SSLWantReadError:
                 pass
+
+
+def test_it_is_the_same_on_every_loop_and_parser(
+    start_site: StartSite, tmp_path: Path, variant: dict[str, str]
+) -> None:
+    write_materials(tmp_path)
+    text = SITES[: SITES.index("[site.broken]")]
+    apps = SITES[SITES.index("[app.asgi]") :]
+    site = start_site(text + apps, server='https = "127.0.0.1:0"', **variant)
+    with TlsClient(site.https, STRICT, "a.test") as client:
+        assert client.get("/big.bin", "a.test").body == BIG
+        assert client.get("/small.txt", "a.test").body == b"small\n"
+    body = os.urandom(1 << 20)
+    for host in ("wsgi.test", "asgi.test"):
+        with TlsClient(site.https, STRICT, host) as client:
+            assert client.ask(request("/echo", host, "POST", body)).body == body
+    assert alert_of(site.https, ANYBODY, "nobody.test") == "tlsv1 unrecognized name"
+
+
+def test_a_proxy_may_say_who_is_behind_it(start_site: StartSite, tmp_path: Path) -> None:
+    write_materials(tmp_path)
+    text = SITES[: SITES.index("[site.broken]")] + SITES[SITES.index("[app.asgi]") :]
+    https = 'https = { address = "127.0.0.1:0", proxy_protocol = true }\ntrusted_proxies = ["127.0.0.1"]'
+    site = start_site(text, server=https)
+    header = b"PROXY TCP4 192.0.2.77 192.0.2.1 4711 443\r\n"
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = STRICT.wrap_bio(incoming, outgoing, server_hostname="wsgi.test")
+    with Client(site.https) as client:
+        answer = b""
+        client.send(header)
+        tell = [
+            tls.do_handshake,
+            lambda: tls.write(request("/show-environ", "wsgi.test", fields={"Connection": "close"})),
+        ]
+        while b"}" not in answer:
+            try:
+                if tell:
+                    tell[0]()
+                    del tell[0]
+                else:
+                    answer += tls.read(65536)
+            except ssl.SSLWantReadError:
+                if outgoing.pending:
+                    client.send(outgoing.read())
+                incoming.write(client.socket.recv(65536))
+            else:
+                if outgoing.pending:
+                    client.send(outgoing.read())
+    environ = json.loads(answer[answer.index(b"{") : answer.index(b"}") + 1])
+    assert (environ["REMOTE_ADDR"], environ["SERVER_PORT"], environ["HTTPS"]) == ("192.0.2.77", "443", "on")

@@ -1,0 +1,78 @@
+"""``pyserve cert self-signed``: certificates that clients believe once they believe the local authority."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from pyserve.cli.arguments import UsageError, parse
+from pyserve.cli.cert import self_signed
+from pyserve.errors import CannotStart
+
+
+def test_certificates_are_signed_by_one_authority(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ca, out = str(tmp_path / "ca"), str(tmp_path / "out")
+    assert self_signed(["a.localhost", "*.a.localhost", "127.0.0.1", "::1"], out, 30, ca) == 0
+    assert self_signed(["*.b.localhost"], out, 30, ca) == 0
+    printed = capsys.readouterr().out
+    assert f"curl --cacert {ca}/ca.pem" in printed
+    assert f'tls = {{ cert = "{out}/a.localhost.pem", key = "{out}/a.localhost.key" }}' in printed
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("_.b.localhost.key", "_.b.localhost.pem", "a.localhost.key", "a.localhost.pem")
+    ]
+    assert (tmp_path / "out/a.localhost.key").stat().st_mode & 0o777 == 0o600
+
+    client = ssl.create_default_context(cafile=f"{ca}/ca.pem")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(f"{out}/a.localhost.pem", f"{out}/a.localhost.key")
+    for name in ("a.localhost", "x.a.localhost", "127.0.0.1", "::1"):
+        shake(client.wrap_bio, server, name)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(client.wrap_bio, server, "b.localhost")
+    leaf = x509.load_pem_x509_certificate((tmp_path / "out/a.localhost.pem").read_bytes())
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def shake(wrap: object, server: ssl.SSLContext, name: str) -> None:
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [wrap(to_client, to_server, server_hostname=name), server.wrap_bio(to_server, to_client, server_side=True)]  # type: ignore[operator]
+    for side in (*sides, *sides):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("https://a.localhost", "without scheme and path"),
+        ("a.localhost:8443", "without a port"),
+        ("a b", "expected a host name or an address"),
+        ("*", "expected a host name or an address"),
+    ],
+)
+def test_what_is_no_host_is_said(tmp_path: Path, host: str, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        self_signed([host], str(tmp_path), 30, str(tmp_path / "ca"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_days_have_a_limit_and_folders_may_be_closed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="from 1 to 825"):
+        self_signed(["a.test"], str(tmp_path), 10_000, str(tmp_path / "ca"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotStart, match="file"):
+        self_signed(["a.test"], str(tmp_path / "file"), 30, str(tmp_path / "ca"))
+
+
+def test_the_words_of_the_command() -> None:
+    options = parse(["cert", "self-signed", "a.test", "b.test"])
+    assert (options.hosts, options.out, options.days, options.ca) == (["a.test", "b.test"], ".", 397, None)
+    with pytest.raises(UsageError, match="self-signed"):
+        parse(["cert", "signed", "a.test"])
+    with pytest.raises(UsageError, match="HOST"):
+        parse(["cert", "self-signed"])
