@@ -123,7 +123,8 @@ def _certificates(certificates: dict[str, Any]) -> Table:
 
 
 def _workers(apps: dict[str, Any]) -> Table:
-    table = _table("app", "queue", "worker", "state", "running", "requests", "memory", right=("queue", *_FIGURES))
+    columns = ("app", "queue", "worker", "state", "running", "websockets", "requests", "memory")
+    table = _table(*columns, right=("queue", *_FIGURES))
     for name, app in apps.items():
         facts = _row(app)
         workers = _rows(facts.get("workers"))
@@ -136,6 +137,7 @@ def _workers(apps: dict[str, Any]) -> Table:
                 _text(worker.get("pid")),
                 _text(worker.get("state")),
                 _text(worker.get("running")),
+                _text(worker.get("websockets", 0)),
                 _text(worker.get("requests")),
                 _megabytes(worker.get("memory_bytes")),
             )
@@ -144,7 +146,7 @@ def _workers(apps: dict[str, Any]) -> Table:
 
 
 _FILE_FIGURES = ("entries", "bytes", "open", "hits", "checks", "loads", "evictions", "waits")
-_FIGURES = ("worker", "running", "requests", "memory")
+_FIGURES = ("worker", "running", "websockets", "requests", "memory")
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:

@@ -39,6 +39,7 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
                     "pid": told_worker["pid"],
                     "state": state,
                     "running": running,
+                    "websockets": board.slot_total(slot, cells.SOCKETS),
                     "requests": board.slot_total(slot, cells.SERVED),
                     "memory_bytes": memory_bytes(told_worker["pid"]),
                 }

@@ -3,7 +3,8 @@
 I/O: none. The worker never sees a frame, a ping, or a byte that breaks the rules. Credit is the brake both ways: who
 reads from a client that the application does not listen to stops, and so does ``send`` for a client that takes nothing.
 Invariant: whatever ends first (client, application, worker, server), each of the other sides is told with a close code,
-and the client has the time ``close_timeout_s`` to answer.
+and the client has the time ``close_timeout_s`` to answer. Messages that came before a close, or before a frame that
+breaks the rules, are answered before it is: the application is told behind them, and says when it was.
 
 HOT: ``body_data`` and ``frame_received`` are every message (benchmarks/websocket_echo.py).
 """
@@ -55,8 +56,12 @@ _OPCODES = {
 }
 _KINDS = {PIECE: frames.SOCKET_PIECE, TEXT: frames.SOCKET_TEXT, BINARY: frames.SOCKET_BINARY}
 
-# What became of it: the application has not answered; open; we have sent a close and wait for the client's; over.
-ASKING, OPEN, CLOSING, OVER = range(4)
+ANSWER_S = 1.0
+"""So long a client that has closed waits for the application to answer what it sent before."""
+
+# What became of it: the application has not answered; open; the client has closed, or broke the rules, and the
+# application is being told; we have sent a close and wait for the client's; over.
+ASKING, OPEN, ENDING, CLOSING, OVER = range(5)
 
 
 class SocketCall:
@@ -69,6 +74,7 @@ class SocketCall:
         "_is_deflating",
         "_is_heard",
         "_is_reading_paused",
+        "_last_frame",
         "_last_heard",
         "_out_opcode",
         "_pinged_at",
@@ -114,6 +120,7 @@ class SocketCall:
         self._pinged_at = 0.0  # 0 = no ping is unanswered
         self._close_code = NO_CODE
         self._close_reason = ""
+        self._last_frame = b""  # to be sent once the application was told
 
     # The handshake goes out and is answered.
 
@@ -235,26 +242,46 @@ class SocketCall:
     def _client_closes(self, pongs: list[bytes], payload: bytes) -> None:
         code, reason = read_close(payload)
         if self.state == OPEN:
-            self.exchange.send_data(b"".join(pongs) + close_frame(code))
-            self._tell_worker(code, reason)
-        elif self._close_code == NO_CODE:
-            self._tell_worker(code, reason)
-        else:
-            self._tell_worker(self._close_code, self._close_reason)
+            if pongs:
+                self.exchange.send_data(b"".join(pongs))
+            self._end(code, reason, close_frame(code))
+            return
+        if self._close_code == NO_CODE:
+            self._close_code, self._close_reason = code, reason
+        self._tell_worker(frames.SOCKET_CLOSED)
         self._finish()
 
     def _fail(self, failure: Failure) -> None:
         """The client broke the rules: say so, and end it (RFC 6455 §7.1.7)."""
         if self.state == OPEN:
-            self.exchange.send_data(close_frame(failure.code, failure.reason))
-        self._tell_worker(failure.code, failure.reason)
+            self._end(failure.code, failure.reason, close_frame(failure.code, failure.reason))
+        else:
+            self._tell_worker(frames.SOCKET_CLOSED)
+            self._finish()
+
+    def _end(self, code: int, reason: str, last: bytes) -> None:
+        """Nothing more comes of the client: tell the application, then send it ``last``."""
+        self._reader = None
+        self._close_code, self._close_reason = code, reason
+        self._last_frame = last
+        worker = self.worker
+        if worker is None:
+            self._answer_close()
+            return
+        self.state = ENDING
+        self.deadline = monotonic() + ANSWER_S
+        worker.channel.send_data(frames.close_frame(frames.SOCKET_CLOSED, self.stream, code, reason))
+
+    def _answer_close(self) -> None:
+        self.exchange.send_data(self._last_frame)
         self._finish()
 
-    def _tell_worker(self, code: int, reason: str) -> None:
+    def _tell_worker(self, kind: int) -> None:
         """Nothing more comes of the client. The stream stays until the application has returned."""
         worker, self.worker = self.worker, None
         if worker is not None and self.stream in worker.sockets:
-            worker.channel.send_data(frames.close_frame(frames.SOCKET_CLOSED, self.stream, code, reason))
+            code = ABNORMAL if self._close_code == NO_CODE and kind == frames.SOCKET_GONE else self._close_code
+            worker.channel.send_data(frames.close_frame(kind, self.stream, code, self._close_reason))
 
     def _finish(self) -> None:
         self.state = OVER
@@ -273,7 +300,7 @@ class SocketCall:
             if window is None or (self.state == ASKING and not exchange.over):
                 raise frames.WireError("a message before the WebSocket was accepted")
             window.received(cost)
-            if self.state == OPEN:
+            if self.state in (OPEN, ENDING):
                 self._send(kind, payload)
             self._uncredited += cost
             self._return_credit()
@@ -281,6 +308,10 @@ class SocketCall:
         if kind == frames.SOCKET_ACCEPT:
             if not exchange.over:
                 self._accept(payload)
+            return False
+        if kind == frames.SOCKET_TOLD:
+            if self.state == ENDING:
+                self._answer_close()
             return False
         if kind == frames.CREDIT_BODY:
             if self._send_window is not None:
@@ -378,6 +409,8 @@ class SocketCall:
 
     def close(self, code: int, reason: str) -> None:
         """Close from our side, and wait for the client to do so too. What it sends until then is still delivered."""
+        if self.state == ENDING:
+            self._answer_close()
         if self.state != OPEN:
             return
         self.state = CLOSING
@@ -401,17 +434,16 @@ class SocketCall:
                 self._sockets.forget(self)
             self.state = OVER
             self._reader = None
-            code, reason = (ABNORMAL, "") if self._close_code == NO_CODE else (self._close_code, self._close_reason)
-            self._tell_worker(code, reason)
+            self._tell_worker(frames.SOCKET_GONE)
 
     def client_half_closed(self) -> None:
         """It sends nothing more, and has not closed: there is no such thing as half a WebSocket."""
         if self.state == ASKING:
             self.exchange.abort()
             self.client_gone()
-            return
-        self.client_gone()
-        self.exchange.finish()
+        elif self.state != ENDING:  # who has closed before waits for the answer
+            self.client_gone()
+            self.exchange.finish()
 
     def body_end(self) -> None:
         """Over HTTP/2 the client's end of its stream."""
@@ -428,6 +460,9 @@ class SocketCall:
         elif self.state == CLOSING and now >= self.deadline:
             self.client_gone()
             self.exchange.finish()
+        elif self.state == ENDING and now >= self.deadline:
+            self._tell_worker(frames.SOCKET_GONE)
+            self._answer_close()
         elif self.state == ASKING and not self.denial and now >= self.deadline:
             self._sockets.expire(self)
 
@@ -440,7 +475,6 @@ class SocketCall:
         elif self._pinged_at:
             if settings.ping_timeout_s and now - self._pinged_at >= settings.ping_timeout_s:
                 self.exchange.send_data(close_frame(INTERNAL_ERROR, "no pong in time"))
-                self._close_code = ABNORMAL
                 self.client_gone()
                 self.exchange.finish()
         elif settings.ping_interval_s and now - self._last_heard >= settings.ping_interval_s:

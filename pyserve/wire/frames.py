@@ -37,7 +37,10 @@ BODY = 2  # bytes of the request body
 BODY_LAST = 3  # the last bytes of it, possibly none
 
 SOCKET = 4  # as REQUEST: the handshake of a WebSocket
-SOCKET_CLOSED = 5  # code u16, reason UTF-8: nothing more comes of this client, and nothing more goes to it
+SOCKET_CLOSED = (
+    5  # code u16, reason UTF-8: nothing more comes of this client; say SOCKET_TOLD when the application knows
+)
+SOCKET_GONE = 6  # the same, and nothing more goes to it
 
 # Worker to front, on the data channel.
 HELLO = 16  # interface u8, wire version u8; stream 0; once, when the application is ready
@@ -56,6 +59,7 @@ TRAILERS = 28  # lines behind the body (RFC 9110 §6.5), possibly none: the stre
 
 SOCKET_ACCEPT = 29  # subprotocol_length u8, subprotocol, lines of the 101 answer
 SOCKET_CLOSE = 30  # code u16, reason UTF-8: the stream is over
+SOCKET_TOLD = 31  # what came before SOCKET_CLOSED was received, and so was that
 
 # Both ways on the data channel, between SOCKET_ACCEPT and the end: messages of a WebSocket. Each costs its length and
 # MESSAGE_COST of the window.
@@ -162,13 +166,13 @@ _CLOSE_FRAME = struct.Struct("<IBIH")
 
 
 def close_frame(kind: int, stream: int, code: int, reason: str) -> bytes:
-    """Return a SOCKET_CLOSE or SOCKET_CLOSED; of a reason only what a WebSocket's frame has room for."""
+    """Return a SOCKET_CLOSE, SOCKET_CLOSED or SOCKET_GONE; of a reason only what a WebSocket's frame has room for."""
     raw = reason.encode("utf-8", "replace")[:MAX_REASON]
     return _CLOSE_FRAME.pack(2 + len(raw), kind, stream, code) + raw
 
 
 def unpack_close(payload: bytes) -> tuple[int, str]:
-    """Return code and reason of a SOCKET_CLOSE or SOCKET_CLOSED; raise ``WireError`` if it is no such thing."""
+    """Return code and reason of one of those; raise ``WireError`` if it is no such thing."""
     if not 2 <= len(payload) <= 2 + MAX_REASON:
         raise WireError(f"a close of {len(payload)} bytes")
     return int.from_bytes(payload[:2], "little"), payload[2:].decode("utf-8", "ignore")

@@ -26,9 +26,11 @@ from ..wire.frames import (
     SOCKET_BINARY_PIECE,
     SOCKET_CLOSE,
     SOCKET_CLOSED,
+    SOCKET_GONE,
     SOCKET_PIECE,
     SOCKET_TEXT,
     SOCKET_TEXT_PIECE,
+    SOCKET_TOLD,
     WINDOW,
     accept_frame,
     close_frame,
@@ -61,6 +63,7 @@ class AsgiWebSocket(Stream):
     __slots__ = (
         "_code",
         "_denial",
+        "_is_closed",
         "_is_sending",
         "_kept",
         "_messages",
@@ -80,7 +83,7 @@ class AsgiWebSocket(Stream):
         self.number = number
         self.state = 0  # WAITING
         self.is_gone = False
-        self.is_half_closed = False  # a client that sends nothing more has left, says SOCKET_CLOSED
+        self.is_half_closed = False  # a client that sends nothing more has left, says SOCKET_GONE
         self.available = WINDOW
         self._payload = payload
         self._runner = runner
@@ -88,6 +91,7 @@ class AsgiWebSocket(Stream):
         self._messages: deque[tuple[int, bytes, int]] = deque()  # kind, payload, what it cost
         self._kept: bytearray | None = None  # of a message that is not whole
         self._unreturned = 0
+        self._is_closed = False  # by the client, or the front
         self._is_sending = False  # a message in pieces
         self._code = _ABNORMAL
         self._reason = ""
@@ -158,10 +162,16 @@ class AsgiWebSocket(Stream):
             # It can be given to nobody before it is whole, so it must not hold up its own rest. The front has a limit.
             self._return(len(payload) + MESSAGE_COST)
             return
-        if kind == SOCKET_CLOSED:
-            self._code, self._reason = unpack_close(payload)
-            self.is_gone = True
+        if kind in (SOCKET_CLOSED, SOCKET_GONE):
+            if not self._is_closed:
+                self._is_closed = True
+                self._code, self._reason = unpack_close(payload)
             self._kept = None
+            if kind == SOCKET_GONE:
+                self.is_gone = True
+            else:
+                # Behind what came before it: that may still be answered.
+                self._messages.append((kind, b"", 0))
         elif not self.is_gone:
             cost = len(payload) + MESSAGE_COST
             if self._kept is not None:
@@ -197,7 +207,12 @@ class AsgiWebSocket(Stream):
             self._return(0)
         if kind == SOCKET_TEXT:
             return {"type": "websocket.receive", "text": payload.decode()}
-        return {"type": "websocket.receive", "bytes": payload}
+        if kind == SOCKET_BINARY:
+            return {"type": "websocket.receive", "bytes": payload}
+        self.is_gone = True
+        if self._stage != _CLOSED:
+            self._runner.post(self.channel, frame(SOCKET_TOLD, self.number))
+        return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
 
     # -- what goes to it
 
@@ -402,7 +417,7 @@ class _Denial(AsgiStream):
 
     def take(self, kind: int, payload: bytes) -> None:
         """A frame of this stream arrived."""
-        if kind == SOCKET_CLOSED:
+        if kind in (SOCKET_CLOSED, SOCKET_GONE):
             self.is_gone = self._socket.is_gone = True
             self.wake()
 

@@ -239,7 +239,9 @@ STATUS = {
         "shop": {
             "release": "-",
             "queue": 0,
-            "workers": [{"pid": 4, "state": "idle", "running": 0, "requests": 5, "memory_bytes": 6 << 20}],
+            "workers": [
+                {"pid": 4, "state": "idle", "running": 0, "websockets": 2, "requests": 5, "memory_bytes": 6 << 20}
+            ],
         },
         "broken": {"release": "-", "queue": 0, "workers": [], "reason": "ImportError: \x1b[31mno"},
     },

@@ -106,6 +106,7 @@ def test_frames_of_a_websocket_are_these_bytes() -> None:
     assert frames.accept_frame(7, "chat", b"x-a: b\r\n").hex() == "0d0000001d070000000463686174782d613a20620d0a"
     assert frames.close_frame(frames.SOCKET_CLOSE, 7, 1001, "é").hex() == "040000001e07000000e903c3a9"
     assert frames.close_frame(frames.SOCKET_CLOSED, 7, 1006, "").hex() == "020000000507000000ee03"
+    assert (frames.SOCKET_GONE, frames.SOCKET_TOLD, frames.MESSAGE_COST) == (6, 31, 64)
     assert frames.unpack_accept(b"\4chatx-a: b\r\n") == ("chat", b"x-a: b\r\n")
     assert frames.unpack_close(b"\xe9\3\xc3\xa9") == (1001, "é")
 

@@ -58,6 +58,7 @@ class FakeFront:
         self._descriptors: deque[tuple[int, int]] = deque()
         self._frames: deque[tuple[int, int, bytes]] = deque()
         self._last = 0
+        self.stop: Callable[[], None] = lambda: None  # the runner, from any thread
         self.log: list[str] = []
         """The lines for the error log that came while answers were read."""
 
@@ -246,7 +247,9 @@ def serving_wsgi(app: Callable[..., Any], threads: int = 1) -> Iterator[FakeFron
 
 
 @contextlib.contextmanager
-def serving_asgi(app: Callable[..., Any], concurrency: int = 100, use_uvloop: bool = False) -> Iterator[FakeFront]:
+def serving_asgi(
+    app: Callable[..., Any], concurrency: int = 100, use_uvloop: bool = False, websockets: int = 1000
+) -> Iterator[FakeFront]:
     """An ASGI runner on a loop in another thread, with its lifespan."""
     front = FakeFront()
     runners: list[AsgiRunner] = []
@@ -255,7 +258,9 @@ def serving_asgi(app: Callable[..., Any], concurrency: int = 100, use_uvloop: bo
     async def serve() -> None:
         lifespan = Lifespan(app)
         await lifespan.startup()
-        runner = AsgiRunner(asyncio.get_running_loop(), app, front.page, concurrency, lifespan.state)
+        loop = asyncio.get_running_loop()
+        runner = AsgiRunner(loop, app, front.page, concurrency, lifespan.state, websockets)
+        front.stop = runner.stop
         runners.append(runner)
         watcher = Watcher(runner, None, 0.0, None)
         watcher.add(runner.add_channel(0, front.worker_data, front.worker_control))
@@ -287,7 +292,8 @@ def serving_asgi(app: Callable[..., Any], concurrency: int = 100, use_uvloop: bo
     finally:
         if runners:
             runners[0].stop()
-            front.data.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # a test may have closed it
+                front.data.shutdown(socket.SHUT_WR)
         thread.join(_TIMEOUT_S)
         assert not thread.is_alive()
         front.close()
