@@ -37,9 +37,7 @@ BODY = 2  # bytes of the request body
 BODY_LAST = 3  # the last bytes of it, possibly none
 
 SOCKET = 4  # as REQUEST: the handshake of a WebSocket
-SOCKET_CLOSED = (
-    5  # code u16, reason UTF-8: nothing more comes of this client; say SOCKET_TOLD when the application knows
-)
+SOCKET_CLOSED = 5  # code u16, reason UTF-8: nothing more comes of this client; answered by SOCKET_TOLD
 SOCKET_GONE = 6  # the same, and nothing more goes to it
 
 # Worker to front, on the data channel.

@@ -11,6 +11,7 @@ import pytest
 from tests.support import environments
 from tests.support.browser import Browser
 from tests.support.site import StartSite
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("chromium", "chromedriver")
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -27,13 +28,13 @@ def demo() -> str:
     """Return apps and sites of the shipped demo, for a free port: its paths are relative to its folder."""
     text = (CONF / "site.toml").read_text()
     text = re.sub(r"^tls .*$", "", text[text.index("[app.a-site]") :], flags=re.MULTILINE)
+    text = re.sub(r'^(root +)= "(.-site)"', rf'\1= "{CONF}/\2"', text, flags=re.MULTILINE)
     return text.replace('"a-site/', f'"{CONF}/a-site/').replace('"b-site/', f'"{CONF}/b-site/')
 
 
 @pytest.mark.parametrize("site_name", ["a-site", "b-site"])
 def test_the_demo_loads_without_an_error(start_site: StartSite, browser: Browser, site_name: str) -> None:
-    text = demo().replace('root    = "a-site"', f'root = "{CONF}/a-site"')
-    site = start_site(text.replace('root        = "b-site"', f'root = "{CONF}/b-site"'))
+    site = start_site(demo())
     origin = f"http://{site_name}.localhost:{site.address[1]}"
     browser.open(f"{origin}/")
     links = browser.run("return [...document.querySelectorAll('a[href]')].map(link => link.href)")
@@ -43,6 +44,30 @@ def test_the_demo_loads_without_an_error(start_site: StartSite, browser: Browser
         browser.open(page)
         assert browser.text().strip(), page
         assert not browser.console_errors(), page
+
+
+def test_two_tabs_chat_over_websockets(start_site: StartSite, browser: Browser) -> None:
+    site = start_site(demo())
+    page = f"http://b-site.localhost:{site.address[1]}/chat"
+    browser.open(page)
+    browser.wait_text("only you")
+    browser.new_tab()
+    browser.open(page)
+    browser.wait_text("2 visitors")
+    say = "for (const [id, text] of Object.entries(arguments[0])) document.getElementById(id).value = text"
+    browser.run(say.replace("arguments[0]", "{name: 'Ada', text: 'is anybody here? <b>'}"))
+    browser.click("#send")
+    browser.wait_text("Ada is anybody here? <b>")
+    browser.other_tab()
+    browser.wait_text("Ada is anybody here? <b>")
+    browser.run(say.replace("arguments[0]", "{name: 'Grace', text: 'yes'}"))
+    browser.click("#send")
+    browser.other_tab()
+    browser.wait_text("Grace yes")
+    assert site.admin("renew b-chat") == b'{"renewed": true}\n'
+    browser.wait_text("2 visitors")  # both have come back, to a room with nothing in it
+    wait_until(lambda: "Grace" not in browser.text(), "the new room is empty", 20)
+    assert not browser.console_errors()
 
 
 @pytest.mark.needs("npm")

@@ -80,6 +80,18 @@ class Browser:
     def reload(self) -> None:
         self._call("POST", f"{self._session}/refresh", {})
 
+    def new_tab(self) -> None:
+        """Open one more, and go on in it."""
+        self._call("POST", f"{self._session}/window/new", {"type": "tab"})
+        self.other_tab()
+
+    def other_tab(self) -> None:
+        """Go on in the other one of two."""
+        now = self._call("GET", f"{self._session}/window")
+        handles = self._call("GET", f"{self._session}/window/handles")
+        (other,) = [handle for handle in handles if handle != now]
+        self._call("POST", f"{self._session}/window", {"handle": other})
+
     def back(self) -> None:
         self._call("POST", f"{self._session}/back", {})
 
