@@ -240,12 +240,12 @@ class Sockets:
         for stream, call in calls.items():
             if call.exchange.over:
                 continue
-            count += 1
             if call.state == ASKING and frames.is_after(stream, last_started) and not call.is_retry:
                 call.is_retry = True
                 call.worker = None
                 self._place(call, None)
             else:
+                count += 1
                 call.worker_died(f"app {self.name}: worker {worker.pid} {how} with this WebSocket")
         return f"{count} WebSocket{'' if count == 1 else 's'}, closed with {RESTART}" if count else ""
 

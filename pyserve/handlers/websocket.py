@@ -420,13 +420,13 @@ class SocketCall:
         self.exchange.send_data(close_frame(code, reason))
         self._go_on()
 
-    def worker_died(self, reason: str) -> str:
-        """Return what becomes of the client. The stream is no more."""
+    def worker_died(self, reason: str) -> None:
+        """The stream is no more."""
         self.worker = None
         if self.state == ASKING:
-            return f"502 {self.exchange.fail(502, reason)}"
-        self.close(RESTART, "")
-        return "closed with 1012"
+            self.exchange.fail(502, reason)
+        else:
+            self.close(RESTART, "")
 
     def client_gone(self) -> None:
         if self.state != OVER:

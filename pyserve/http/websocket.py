@@ -112,6 +112,8 @@ class FrameReader:
     def receive_data(self, data: bytes) -> None:
         if self._at < len(self._buffer):
             data = self._buffer[self._at :] + data
+        elif self._is_over:
+            return
         self._buffer = data
         self._at = 0
 

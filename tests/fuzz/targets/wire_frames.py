@@ -8,7 +8,7 @@ from pyserve.wire.frames import HEADER_BYTES, Splitter, WireError, frame
 from tests.fuzz.chance import Chance, pick, repeat, some_bytes
 from tests.fuzz.reading import cuts
 
-KINDS = (*range(1, 4), *range(16, 27), *range(32, 36), 48, 49, 0, 255)
+KINDS = (*range(1, 7), *range(16, 32), *range(32, 36), 48, 49, *range(64, 69), 0, 255)
 SIZES = (0, 1, 4, 9, 15, 64 * 1024, 64 * 1024 + 1, 320 * 1024, 320 * 1024 + 1, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
 DICTIONARY = (
     *[size.to_bytes(4, "little") for size in SIZES], *[bytes([kind]) for kind in KINDS], b"\xff" * 8, b"\x00" * 8,
@@ -78,7 +78,15 @@ def split(pieces: list[bytes]) -> tuple[list[tuple[int, int, bytes]], bool]:
 
 
 def check_payload(payload: bytes) -> None:
-    for read in (frames.number, frames.unpack_file, messages.number, messages.forked, messages.exited):
+    for read in (
+        frames.number,
+        frames.unpack_file,
+        frames.unpack_accept,
+        frames.unpack_close,
+        messages.number,
+        messages.forked,
+        messages.exited,
+    ):
         try:
             read(payload)
         except WireError:
