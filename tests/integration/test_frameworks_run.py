@@ -17,6 +17,7 @@ from tests.support import environments
 from tests.support.client import request
 from tests.support.site import Site, StartSite
 from tests.support.waiting import wait_until
+from tests.support.websockets import WebSocket, close, handshake
 
 LIFESPANS = ("starlette", "fastapi", "quart", "litestar")
 ASYNC = (*LIFESPANS, "django-asgi", "channels")
@@ -202,6 +203,24 @@ def test_hints_come_before_the_page(shops: Shops, framework: str) -> None:
     answer = shops.site.get("/hints", framework)
     assert (answer.status, answer.body) == (200, b"hinted")
     assert [field for fields in answer.interim_fields for field in fields] == LINKS
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi", "quart", "litestar", "channels"])
+def test_a_websocket_is_served_and_its_end_is_seen(shops: Shops, framework: str) -> None:
+    with shops.site.connect() as client:
+        chat = WebSocket(client, "/chat", framework, "Sec-WebSocket-Protocol: chat")
+        assert chat.answer.field("sec-websocket-protocol") == "chat"
+        for text in ("hello", "é" * 50_000):
+            chat.send(text)
+            assert chat.read() == f"{text} /chat"
+        client.send(close(4000))
+        assert chat.read_close()[0] == 4000
+    what = "left with 4000" if framework in ("starlette", "fastapi", "channels") else "left"
+    shops.wait_note(framework, what)
+    assert [worker["websockets"] for worker in shops.site.workers(framework)] == [0]
+    with shops.site.connect() as client:
+        answer = client.ask(handshake("/nothing", framework))
+        assert answer.status in (403, 404, 500)
 
 
 @pytest.mark.parametrize("framework", ["starlette", "fastapi"])

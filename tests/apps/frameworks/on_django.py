@@ -126,5 +126,15 @@ def make():
     from channels.generic.websocket import WebsocketConsumer
     from channels.routing import ProtocolTypeRouter, URLRouter
 
-    sockets = URLRouter([path("ws", WebsocketConsumer.as_asgi())])
+    class Chat(WebsocketConsumer):
+        def connect(self):
+            self.accept("chat")
+
+        def receive(self, text_data=None, bytes_data=None):
+            self.send(text_data=f"{text_data} {self.scope['path']}")
+
+        def disconnect(self, code):
+            note(f"left with {code}")
+
+    sockets = URLRouter([path("chat", Chat.as_asgi())])
     return ProtocolTypeRouter({"http": get_asgi_application(), "websocket": sockets})

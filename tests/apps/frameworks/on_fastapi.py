@@ -6,7 +6,7 @@ import hashlib
 from typing import Annotated, get_type_hints, is_typeddict
 
 from asgiref.typing import HTTPScope
-from fastapi import BackgroundTasks, FastAPI, File, Form, Request, UploadFile
+from fastapi import BackgroundTasks, FastAPI, File, Form, Request, UploadFile, WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from notes import note
 from on_starlette import Trailed, silence, ticks
@@ -96,3 +96,13 @@ def check(values, types):
             check(values[key], kind)
         else:
             TypeAdapter(kind).validate_python(values[key], strict=True)
+
+
+@app.websocket("/chat")
+async def chat(websocket: WebSocket):
+    await websocket.accept(subprotocol="chat")
+    try:
+        while True:
+            await websocket.send_text(f"{await websocket.receive_text()} {websocket.url.path}")
+    except WebSocketDisconnect as gone:
+        note(f"left with {gone.code}")

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
-from litestar import Litestar, Request, get, post
+from litestar import Litestar, Request, WebSocket, get, post, websocket
 from litestar.background_tasks import BackgroundTask
 from litestar.datastructures import UploadFile
 from litestar.enums import RequestEncodingType
@@ -79,8 +79,18 @@ async def fail() -> str:
     raise LookupError("the framework's own failure")
 
 
+@websocket("/chat")
+async def chat(socket: WebSocket) -> None:
+    await socket.accept(subprotocols="chat")
+    try:
+        while True:
+            await socket.send_text(f"{await socket.receive_text()} {socket.url.path}")
+    finally:
+        note("left")
+
+
 app = Litestar(
-    [page, data, events, upload, later, where, fail],
+    [page, data, events, upload, later, where, fail, chat],
     lifespan=[lifespan],
     logging_config=LoggingConfig(log_exceptions="always"),
 )

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 
 from notes import note
-from quart import Quart, current_app, request, url_for
+from quart import Quart, current_app, request, url_for, websocket
 
 app = Quart(__name__)
 
@@ -71,3 +71,13 @@ async def where():
 @app.get("/fail")
 async def fail():
     raise LookupError("the framework's own failure")
+
+
+@app.websocket("/chat")
+async def chat():
+    await websocket.accept(subprotocol="chat")
+    try:
+        while True:
+            await websocket.send(f"{await websocket.receive()} {websocket.path}")
+    finally:
+        note("left")

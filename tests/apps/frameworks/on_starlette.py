@@ -10,7 +10,8 @@ from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
 
 
 @contextlib.asynccontextmanager
@@ -90,6 +91,15 @@ async def fail(request):
     raise LookupError("the framework's own failure")
 
 
+async def chat(websocket):
+    await websocket.accept(subprotocol="chat")
+    try:
+        while True:
+            await websocket.send_text(f"{await websocket.receive_text()} {websocket.url.path}")
+    except WebSocketDisconnect as gone:
+        note(f"left with {gone.code}")
+
+
 async def hints(request):
     await request.send_early_hints("</app.css>; rel=preload", "</app.js>; rel=preload")
     return PlainTextResponse("hinted")
@@ -118,6 +128,7 @@ def routes():
         Mount("/inner", routes=[Route("/{word}", inner, name="deep")], name="inner"),
         Route("/fail", fail),
         Route("/hints", hints),
+        WebSocketRoute("/chat", chat),
         Route("/trailers", Trailed()),
     ]
 
