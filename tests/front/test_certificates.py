@@ -35,6 +35,7 @@ def handed_over(*numbers: int) -> tuple[list[tuple[int, int, int, int, int]], in
     return [(number, 0, len(CERT), len(KEY), 0) for number in numbers], read_only(CERT + KEY)
 
 
+PROTOCOLS = ("h2", "http/1.1")
 SITES = [
     site("a", "a.test", "[::1]", "10.0.0.1"),
     site("wild", "*.wild.test"),
@@ -60,12 +61,12 @@ SITES = [
     ],
 )
 def test_a_site_is_found_as_by_its_hosts(name: str, address: str, found: str | None) -> None:
-    identity = Certificates(SITES, realm).find(name, address)
+    identity = Certificates(SITES, PROTOCOLS, realm).find(name, address)
     assert (identity and identity.site.name) == found
 
 
 def test_without_a_default_site_a_name_is_nobodys() -> None:
-    assert Certificates(SITES[:-1], realm).find("other.test", "") is None
+    assert Certificates(SITES[:-1], PROTOCOLS, realm).find("other.test", "") is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_thousand_certificates_cost_nothing_until_they_are_asked_for(monkeypat
         return build(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "build_context", counting)
-    certificates = Certificates([site(f"s{number}", f"s{number}.test") for number in range(1000)], realm)
+    certificates = Certificates([site(f"s{number}", f"s{number}.test") for number in range(1000)], PROTOCOLS, realm)
     certificates.take(*handed_over(*range(1000)))
     assert not made
     identity = certificates.find("s500.test", "")
@@ -105,7 +106,7 @@ def test_a_thousand_certificates_cost_nothing_until_they_are_asked_for(monkeypat
 
 
 def test_memory_that_nobody_needs_is_given_back() -> None:
-    certificates = Certificates([site("a", "a.test"), site("b", "b.test")], realm)
+    certificates = Certificates([site("a", "a.test"), site("b", "b.test")], PROTOCOLS, realm)
     entries, first = handed_over(0, 1)
     certificates.take(entries, first)
     entries, second = handed_over(0)
@@ -123,7 +124,7 @@ def test_memory_that_nobody_needs_is_given_back() -> None:
 
 
 def test_a_site_is_refused_until_it_has_a_certificate() -> None:
-    certificates = Certificates([site("a", "a.test"), site("b", "b.test", tls=None)], realm)
+    certificates = Certificates([site("a", "a.test"), site("b", "b.test", tls=None)], PROTOCOLS, realm)
     assert certificates.fault_of("a") == ("its certificate has not been proved yet", False)
     certificates.refuse(0, "no such file")
     assert certificates.fault_of("a") == ("no such file", False)
@@ -145,7 +146,9 @@ def test_sites_that_ask_the_same_of_a_client_share_what_can_be_reached() -> None
         return realm(certificates, tls)
 
     members = TLS._replace(client_ca="ca.pem", client_auth="required")
-    certificates = Certificates([site("a", "a.test"), site("b", "b.test"), site("m", "m.test", tls=members)], make)
+    certificates = Certificates(
+        [site("a", "a.test"), site("b", "b.test"), site("m", "m.test", tls=members)], PROTOCOLS, make
+    )
 
     def realm_of(name: str) -> Realm:
         identity = certificates.find(name, "")
@@ -181,7 +184,7 @@ class Handshake:
 
 def test_a_storm_of_handshakes_waits_in_line() -> None:
     loop, done = Loop(), []  # type: ignore[var-annotated]
-    handshakes = Handshakes(loop, Certificates([], realm))  # type: ignore[arg-type]
+    handshakes = Handshakes(loop, Certificates([], PROTOCOLS, realm))  # type: ignore[arg-type]
     for number in range(3 * AT_ONCE):
         handshakes.enter(Handshake(done, number))
     assert done == list(range(AT_ONCE))
