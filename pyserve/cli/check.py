@@ -91,6 +91,8 @@ def _prove_certificates(loaded: Loaded) -> list[str]:
         def add(message: str, key: str = "cert", place: Place = place) -> None:
             loaded.collected.add(Place(place.document, (*place.path, "tls", key)), message, surroundings=True)
 
+        if site.tls.is_awaited and not os.path.exists(site.tls.cert):
+            continue  # its first certificate is asked for at the start
         if not site.tls.cert:
             continue  # made at the start, or it has been said that it is missing
         try:
@@ -101,7 +103,7 @@ def _prove_certificates(loaded: Loaded) -> list[str]:
         left_s = proved.not_after_s - time.time()
         if left_s < 0 or proved.not_before_s > time.time():
             add(f"{site.tls.cert} {words_left(left_s) if left_s < 0 else 'is not valid yet'}")
-        elif left_s < DUE_DAYS[0] * 86400:
+        elif left_s < DUE_DAYS[0] * 86400 and not site.tls.is_awaited:
             notes.append(f"site {site.name}: its certificate {words_left(left_s)}")
         if missing := [host for host in site.hosts if not covers(proved.names, host)]:
             names = ", ".join(proved.names[:6]) or "nothing"

@@ -67,6 +67,8 @@ def print_status(answer: dict[str, Any]) -> None:
     certificates = _row(answer.get("certificates"))
     if certificates:
         console.print(_certificates(certificates))
+    for name, facts in _row(answer.get("acme")).items():
+        console.print(f"site {_text(name)}: {_acme(_row(facts))}")
     apps = _row(answer.get("apps"))
     if apps:
         console.print(_workers(apps))
@@ -76,6 +78,21 @@ def print_status(answer: dict[str, Any]) -> None:
             console.print(f"app {_text(name)}: {_text(reason)}")
         if words := _history(facts):
             console.print(f"app {_text(name)}: {words}")
+
+
+def _acme(facts: dict[str, Any]) -> str:
+    """Return how it stands with a certificate that a site gets by itself."""
+    state = facts.get("state")
+    words = {"waiting": "waiting for its first certificate", "ordering": "asking for a certificate"}
+    parts = [words.get(str(state), "no certificate")]
+    if until := facts.get("valid_until"):
+        renewed = ", being renewed" if state == "ordering" else ""
+        parts = [f"certificate valid until {_text(until)}{renewed}"]
+    if reason := facts.get("reason"):
+        parts.append(_text(reason))
+    if (at := facts.get("next_attempt")) and state != "ordering":
+        parts.append(f"{'renewal' if state == 'valid' and not reason else 'next attempt'} at {_text(at)}")
+    return " · ".join(parts)
 
 
 def _history(app: dict[str, Any]) -> str:

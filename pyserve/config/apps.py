@@ -30,7 +30,7 @@ _ENTRY_EXPECTED = 'expected "module:attribute", as "shop.wsgi:application"'
 
 
 class Expectation(NamedTuple):
-    """Something outside the file that a key needs. ``kind``: folder, file, python, venv, log, spool, user."""
+    """Something outside the file that a key needs. ``kind``: folder, file, python, venv, log, spool, storage, user."""
 
     kind: str
     target: str

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from pyserve.config.apps import Expectation, decode_app
-from pyserve.config.model import AccessLog, App, Config, ErrorLog, Limits, Listener, Log, Server, Site
+from pyserve.config.model import AccessLog, Acme, App, Config, ErrorLog, Limits, Listener, Log, Server, Site
 from pyserve.config.problems import Document, Place, Problems, show
 from pyserve.config.sites import check_together, decode_site
 from pyserve.config.table import Resolver, Scope, Table, kind_of, report_unknown_key
@@ -35,6 +35,7 @@ _SERVER = (
     "h2c",
     "limits",
     "memory",
+    "acme",
 )
 _SERVER_LATER = ("status",)
 _LISTENER = ("address", "proxy_protocol")
@@ -57,6 +58,8 @@ class Facts(NamedTuple):
     admin: Callable[[tuple[Listener, ...]], str]
     """The admin socket where the file names none, by the addresses."""
     spool_dir: str
+    state_dir: str = "/var/lib/pyserve"
+    """Where what has to outlive the process is kept, if the file does not say."""
 
 
 class Decoded(NamedTuple):
@@ -89,7 +92,9 @@ def decode(documents: Sequence[Document], facts: Facts, resolve: Resolver) -> De
             apps.append(app)
             expectations += expected
         elif path[0] == "site":
-            site, expected = decode_site(path[1], values, path, Scope(document, problems, resolve), app_names)
+            site, expected = decode_site(
+                path[1], values, path, Scope(document, problems, resolve), app_names, server.acme
+            )
             sites.append((site, Place(document, path)))
             expectations += expected
     checked_sites = check_together(sites, problems)
@@ -213,7 +218,16 @@ def _server(
         h2c=table.flag("h2c", False),
         limits=_limits(table, facts, expectations),
         memory_bytes=table.size_bytes("memory", 0, 1),
+        acme=_acme(table, facts, expectations),
     )
+
+
+def _acme(table: Table, facts: Facts, expectations: list[Expectation]) -> Acme:
+    if "acme" not in table:
+        return Acme(storage=f"{facts.state_dir}/acme")
+    from pyserve.config.acme import decode_server_acme  # it reads addresses, which takes 5 ms to import
+
+    return decode_server_acme(table, facts.state_dir, expectations)
 
 
 def _fronts(table: Table) -> int:

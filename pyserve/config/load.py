@@ -128,7 +128,7 @@ def _checked(loaded: Loaded) -> Config:
 
 
 def _decode(documents: list[Document], admin: Callable[[tuple[Listener, ...]], str], files: tuple[str, ...]) -> Loaded:
-    facts = Facts(python=sys.executable, cores=_cores(), admin=admin, spool_dir=places.spool_folder())
+    facts = Facts(sys.executable, _cores(), admin, places.spool_folder(), places.state_folder())
     decoded = decode(documents, facts, _resolve)
     known: dict[tuple[str, str], str] = {}
     for expectation in decoded.expectations:
@@ -258,6 +258,8 @@ def _what_is_missing(expectation: Expectation) -> str:
         return _folder_fault(target, os.R_OK | os.X_OK, "readable")
     if kind == "spool":
         return _folder_fault(target, os.W_OK | os.X_OK, "writable")
+    if kind == "storage":
+        return _storage_fault(target)
     if kind == "log":
         if os.path.isdir(target):
             return f"{target} is a folder, not a file"
@@ -284,6 +286,14 @@ def _folder_fault(folder: str, mode: int, word: str) -> str:
     if not os.path.isdir(folder):
         return f"{folder} is not a folder" if os.path.exists(folder) else f"no such folder: {folder}"
     return "" if os.access(folder, mode) else f"the folder {folder} is not {word}"
+
+
+def _storage_fault(folder: str) -> str:
+    """It is made at the start, with the folders above it."""
+    here = folder
+    while not os.path.lexists(here) and here != "/":
+        here = os.path.dirname(here)
+    return _folder_fault(here, os.W_OK | os.X_OK, "writable")
 
 
 def _user_fault(name: str) -> str:

@@ -69,6 +69,33 @@ class Log(NamedTuple):
     error: ErrorLog = ErrorLog()
 
 
+class Acme(NamedTuple):
+    """How a site gets its certificate by itself (RFC 8555): from whom, as whom, and where it is kept."""
+
+    directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    email: str = ""
+    """Whom the authority writes to; "" = nobody."""
+    challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
+    """In the order in which they are tried."""
+    storage: str = ""
+    """Absolute: account, keys and certificates; may be shared by several machines."""
+    key: Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096"] = "ecdsa-p256"
+    """Of the certificate."""
+    renew_before_s: float = 0.0
+    """Before its end; 0 = when a third of its life is left, or when the authority says so (RFC 9773)."""
+    profile: str = ""
+    """Which kind of certificate, by a name of the authority's; "" = its default."""
+    ca: str = ""
+    """Absolute: a file with who is trusted to sign for the authority's own address; "" = the usual ones."""
+    external_id: str = ""
+    external_key: str = ""
+    """The account at the authority that ours is bound to, where it asks for one. Never printed: it is a secret."""
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name != "external_key")
+        return f"Acme({', '.join(shown)})"
+
+
 class Server(NamedTuple):
     http: tuple[Listener, ...]
     admin: str
@@ -89,6 +116,8 @@ class Server(NamedTuple):
     memory_bytes: int = 0
     """Most that the workers of all applications may take together before idle ones are given up; 0 = no budget."""
     https: tuple[Listener, ...] = ()
+    acme: Acme = Acme()
+    """What sites that get their certificates by themselves begin with."""
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -271,7 +300,13 @@ class Respond(NamedTuple):
     type: str = "text/plain; charset=utf-8"
 
 
-Handler = Files | RunApp | Redirect | Respond
+class Challenges(NamedTuple):
+    """Handler: answer an authority's http-01 challenges from ``Acme.storage``. No key: sites with ``acme`` have it."""
+
+    storage: str
+
+
+Handler = Files | RunApp | Redirect | Respond | Challenges
 
 
 class Compress(NamedTuple):
@@ -335,6 +370,8 @@ class Tls(NamedTuple):
     """Not empty, in place of ``cert`` and ``key``: the folder of a local authority, made at need; "~" = the user's."""
     hsts: str = ""
     """The value of ``Strict-Transport-Security``; "" = none."""
+    is_awaited: bool = False
+    """We get the certificate ourselves (``Site.acme``), so its file may not be there yet."""
 
     @property
     def policy(self) -> tuple[str, str, str]:
@@ -354,6 +391,8 @@ class Site(NamedTuple):
     fault: str = ""
     """Not empty: something outside the file that the site names was missing when it was read; for ``status``."""
     tls: Tls | None = None
+    acme: Acme | None = None
+    """How it gets what ``tls`` names; None: the operator brings it."""
 
 
 class Config(NamedTuple):

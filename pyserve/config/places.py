@@ -34,6 +34,18 @@ def spool_folder() -> str:
     return folder
 
 
+def state_folder() -> str:
+    """Return where to keep what has to outlive the process, if the file does not say: systemd's folder for it, root's,
+    or the user's."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if os.path.isabs(given):
+        return os.path.normpath(given)
+    if os.geteuid() == 0:
+        return "/var/lib/pyserve"
+    state = os.environ.get("XDG_STATE_HOME", "")
+    return f"{state if os.path.isabs(state) else os.path.expanduser('~/.local/state')}/pyserve"
+
+
 def _is_in_memory(folder: str) -> bool:
     try:
         with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:

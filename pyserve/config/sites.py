@@ -12,7 +12,7 @@ from typing import Any
 from pyserve.config.apps import Expectation
 from pyserve.config.files import FILE_MODIFIERS
 from pyserve.config.handlers import HANDLERS, LATER_HANDLERS, Pattern, decode_handler
-from pyserve.config.model import Modifiers, Respond, Route, Site
+from pyserve.config.model import Acme, Modifiers, Respond, Route, Site
 from pyserve.config.modifiers import MODIFIERS, decode_modifiers
 from pyserve.config.problems import Path, Place, Problems, Secret, secret_like, show
 from pyserve.config.table import Scope, Table
@@ -27,9 +27,12 @@ _PATH_EXPECTED = 'expected an exact path "/x", a prefix "/x/*", or "~regex"'
 
 
 def decode_site(
-    name: str, values: Mapping[str, Any], path: Path, scope: Scope, apps: Collection[str]
+    name: str, values: Mapping[str, Any], path: Path, scope: Scope, apps: Collection[str], acme: Acme
 ) -> tuple[Site, list[Expectation]]:
-    """``apps``: the names that an ``app`` handler may use. Hosts may still be ``Secret``: see ``check_together``."""
+    """``apps``: the names that an ``app`` handler may use. ``acme``: what ``tls.acme`` begins with.
+
+    Hosts may still be ``Secret``: see ``check_together``.
+    """
     table = Table(values, path, scope, _SITE_KEYS, _SITE_LATER)
     expectations: list[Expectation] = []
     hosts = _hosts(table)
@@ -40,12 +43,14 @@ def decode_site(
     modifiers = decode_modifiers(table, apps, expectations)
     routes = _routes(table, apps, expectations, modifiers)
     max_body_bytes = table.size_bytes("max_body", 0) if "max_body" in table else None
-    tls = decode_tls(table) if "tls" in table else None
+    tls, own_acme = decode_tls(table, acme, hosts, expectations) if "tls" in table else (None, None)
     if scope.fault:
         # Without a value that it refers to the site can't be what it is meant to be: leaving out only the route in
         # question could open what that route was to close. So all of it answers 503.
         handler, routes = Respond(status=503, body="503 Service Unavailable\n"), []
-    return Site(name, hosts, default, handler, tuple(routes), max_body_bytes, modifiers, tls=tls), expectations
+    return Site(
+        name, hosts, default, handler, tuple(routes), max_body_bytes, modifiers, tls=tls, acme=own_acme
+    ), expectations
 
 
 def check_together(sites: list[tuple[Site, Place]], problems: Problems) -> tuple[Site, ...]:

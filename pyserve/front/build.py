@@ -158,6 +158,13 @@ class OnHttps(NamedTuple):
     port: Callable[[], int]
 
 
+def _with_challenges(site: model.Site, acme: model.Acme) -> model.Site:
+    """Challenges come first, whatever the file says: no route for all paths may keep a site from its certificate."""
+    from pyserve.config.acme import CHALLENGE_PATH
+
+    return site._replace(routes=(model.Route(f"{CHALLENGE_PATH}*", model.Challenges(acme.storage)), *site.routes))
+
+
 def build_router(
     config: model.Config,
     pools: dict[str, Pool],
@@ -197,6 +204,10 @@ def build_routers(
                 return RedirectHandler(handler)
             case model.Respond():
                 return RespondHandler(handler)
+            case model.Challenges(storage):
+                from pyserve.handlers.challenge import ChallengeHandler
+
+                return ChallengeHandler(storage, lanes.network)
         raise MisuseError(f"no handler for {handler!r}")
 
     def build(handler: model.Handler, site: model.Site, route: model.Route | None) -> Handler:
@@ -211,9 +222,10 @@ def build_routers(
     def modify_on_https(configured: model.Modifiers, site: model.Site) -> Modifiers | None:
         return modify(_with_hsts(configured, site.tls), site)
 
+    sites = [site if site.acme is None else _with_challenges(site, site.acme) for site in config.sites]
     options, nothing = ServerOptionsHandler(), NothingHandler()
     if on_https is None:
-        return Routers(Router(config.sites, build, options, modify, nothing), None)
+        return Routers(Router(sites, build, options, modify, nothing), None)
     from pyserve.handlers.https_gate import HttpsGate
 
     def wrap(handler: Handler, site: model.Site) -> Handler:
@@ -223,8 +235,8 @@ def build_routers(
         return HttpsGate(handler, partial(on_https.fault, site.name), (lambda: port) if port else on_https.port)
 
     return Routers(
-        Router(config.sites, build, options, modify, nothing, wrap),
-        Router(config.sites, build, options, modify_on_https, nothing),
+        Router(sites, build, options, modify, nothing, wrap),
+        Router(sites, build, options, modify_on_https, nothing),
     )
 
 
@@ -246,4 +258,9 @@ def build_handshakes(config: model.Config, context: Context, router: Router[Hand
     def make_realm(certificates: Certificates, tls: model.Tls) -> Realm:
         return context.make_realm(router, partial(certificates.barrier, tls))
 
-    return Handshakes(context.loop, Certificates(config.sites, protocols, make_realm))
+    handshakes = Handshakes(context.loop, Certificates(config.sites, protocols, make_realm))
+    if any(site.acme is not None for site in config.sites):
+        from pyserve.front.challenge_certificates import ChallengeCertificates
+
+        handshakes.challenges = ChallengeCertificates(config.sites, context.lanes.network)
+    return handshakes

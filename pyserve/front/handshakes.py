@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyserve.front.certificates import Certificates
+
+if TYPE_CHECKING:
+    from pyserve.front.challenge_certificates import ChallengeCertificates
 
 AT_ONCE = 8
 """In one turn: 2 to 6 ms."""
@@ -29,7 +31,7 @@ class Waiting(Protocol):
 class Handshakes:
     """One per front. ``counts``: in the order of ``FIGURES``."""
 
-    __slots__ = ("_is_due", "_left", "_line", "_loop", "certificates", "counts", "find_challenge")
+    __slots__ = ("_is_due", "_left", "_line", "_loop", "certificates", "challenges", "counts")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, certificates: Certificates) -> None:
         self._loop = loop
@@ -38,7 +40,8 @@ class Handshakes:
         self._line: deque[Waiting] = deque()
         self.certificates = certificates
         self.counts = [0] * len(FIGURES)
-        self.find_challenge: Callable[[str], object] | None = None
+        self.challenges: ChallengeCertificates | None = None
+        """None where no site gets its certificate by itself."""
 
     def enter(self, handshake: Waiting) -> None:
         """Begin it now, or in a turn to come if this one has seen enough."""

@@ -54,6 +54,8 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
             "workers": workers,
         }
     certificates = {told["site"]: _certificate(told) for told in facts.get("certificates", ())}
+    told_acme = facts.get("acme", {})
+    acme = {site.name: _acme(told_acme.get(site.name)) for site in config.sites if site.acme is not None}
     return {
         "master": facts["master"] | {"memory_bytes": memory_bytes(facts["master"]["pid"])},
         "generation": facts["generation"],
@@ -72,8 +74,12 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
             for number, front in enumerate(facts["fronts"])
         ],
         "apps": apps,
-        "sites": {site.name: _site_state(site, apps, certificates.get(site.name)) for site in config.sites},
+        "sites": {
+            site.name: _site_state(site, apps, certificates.get(site.name), acme.get(site.name))
+            for site in config.sites
+        },
         **({"certificates": certificates} if certificates else {}),
+        **({"acme": acme} if acme else {}),
     }
 
 
@@ -101,14 +107,33 @@ def _certificate(told: dict[str, Any]) -> dict[str, Any]:
     return {**json.loads(told["facts"]), **dates, "fault": told["fault"]}
 
 
-def _site_state(site: Site, apps: dict[str, Any], certificate: dict[str, Any] | None) -> dict[str, str]:
+def _acme(told: tuple[str, float, float, str] | None) -> dict[str, str]:
+    """How a site that gets its certificate by itself stands with that; times are in UTC, "" = none."""
+    state, not_after_s, next_s, reason = told or ("waiting", 0.0, 0.0, "")
+    return {"state": state, "valid_until": _time(not_after_s), "next_attempt": _time(next_s), "reason": reason}
+
+
+def _why(acme: dict[str, str] | None) -> str:
+    """Return why there is no certificate yet, and when there may be one."""
+    if acme is None or not acme["reason"] or acme["valid_until"]:
+        return ""
+    return f" ({acme['reason']}; next attempt at {acme['next_attempt'] or 'any moment'})"
+
+
+def _time(at_s: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)) if at_s else ""
+
+
+def _site_state(
+    site: Site, apps: dict[str, Any], certificate: dict[str, Any] | None, acme: dict[str, str] | None
+) -> dict[str, str]:
     """A site is degraded while an app that it names can't run, something was missing when its file was read, or there
     is something wrong with its certificate."""
     if site.fault:
         return {"state": "degraded", "reason": site.fault}
     if certificate is not None and certificate["fault"]:
         what = "refused on https" if "not_after_s" not in certificate else "its new certificate was not taken"
-        return {"state": "degraded", "reason": f"{what}: {certificate['fault']}"}
+        return {"state": "degraded", "reason": f"{what}: {certificate['fault']}{_why(acme)}"}
     if certificate is not None and certificate["days_left"] < 0:
         return {"state": "degraded", "reason": "its certificate has expired"}
     handlers = [site.handler, *(route.handler for route in site.routes)]

@@ -120,29 +120,36 @@ class TlsPreface(asyncio.Protocol):
     def _choose(self, server_name: str, protocols: tuple[bytes, ...]) -> None:
         handshakes = self._context.handshakes
         assert handshakes is not None
-        if protocols == (_CHALLENGE,) and handshakes.find_challenge is not None:
-            self._ssl_context = cast("ssl.SSLContext | None", handshakes.find_challenge(server_name))
-            if self._ssl_context is None:
-                self._fail("unknown_name", "no challenge is open for this name", UNRECOGNIZED_NAME)
-                return
-        else:
-            address = "" if server_name else address_of(self._destination())
-            identity = handshakes.certificates.find(server_name, address)
-            if identity is None:
-                self._fail("unknown_name", f"no site on https has the name {server_name!r}", UNRECOGNIZED_NAME)
-                return
-            if identity.fault:
-                why = f"site {identity.site.name} is refused on https: {identity.fault}"
-                self._fail("refused", why, UNRECOGNIZED_NAME)
-                return
-            if protocols and handshakes.certificates.protocols.isdisjoint(protocols):
-                self._fail(
-                    "no_protocol", "it speaks none of the protocols that are spoken here", NO_APPLICATION_PROTOCOL
-                )
-                return
-            self._identity = identity
+        if protocols == (_CHALLENGE,) and handshakes.challenges is not None:
+            self._is_waiting = True
+            handshakes.challenges.find(server_name, self._take_challenge)
+            return
+        address = "" if server_name else address_of(self._destination())
+        identity = handshakes.certificates.find(server_name, address)
+        if identity is None:
+            self._fail("unknown_name", f"no site on https has the name {server_name!r}", UNRECOGNIZED_NAME)
+            return
+        if identity.fault:
+            why = f"site {identity.site.name} is refused on https: {identity.fault}"
+            self._fail("refused", why, UNRECOGNIZED_NAME)
+            return
+        if protocols and handshakes.certificates.protocols.isdisjoint(protocols):
+            self._fail("no_protocol", "it speaks none of the protocols that are spoken here", NO_APPLICATION_PROTOCOL)
+            return
+        self._identity = identity
         self._is_waiting = True
         handshakes.enter(self)
+
+    def _take_challenge(self, context: ssl.SSLContext | None) -> None:
+        """What an authority asks for was looked for, which may have taken a while."""
+        if self._is_over:
+            return
+        if context is None:
+            self._fail("unknown_name", "no challenge is open for this name", UNRECOGNIZED_NAME)
+            return
+        self._ssl_context = context
+        assert self._context.handshakes is not None
+        self._context.handshakes.enter(self)
 
     def _destination(self) -> object:
         if self._given is not None:

@@ -29,6 +29,8 @@ PROOF_S = 60.0
 """A list that takes longer is given up: the files may lie on a disk that hangs."""
 
 Signature = tuple[tuple[int, int, int], ...]
+_NOTHING_THERE: Signature = ((0, 0, 0), (0, 0, 0))
+"""Neither certificate nor key."""
 
 
 class _File:
@@ -65,7 +67,16 @@ class _Site:
         self.held: _Held | None = None
         self.fault = ""
         """Why the newest files are of no use."""
+        self.is_waiting = False
+        """It never had any, and is going to: the process that gets certificates is at it."""
         self.warned_days = 1 << 30
+
+    def is_renewed_in_time(self, now: float) -> bool:
+        """Is its end no news yet, because we get the next one ourselves, and have had little time to?"""
+        if self.held is None or not self.tls.is_awaited:
+            return False
+        not_before_s, not_after_s = self.held.numbers[5:7]
+        return not_after_s - now > (not_after_s - not_before_s) / 4
 
     @property
     def words(self) -> str:
@@ -120,7 +131,7 @@ class Certificates:
             if site.held is not None:
                 files.setdefault(id(site.held.file), []).append(site.held)
             elif site.fault:
-                message = messages.pack_values(messages.CERTIFICATE_MISSING, (site.number, site.fault, False))
+                message = messages.pack_values(messages.CERTIFICATE_MISSING, (site.number, site.fault, site.is_waiting))
                 self._fronts.tell(front, message)
         for held in files.values():
             message = messages.pack_values(messages.CERTIFICATES, ([one.numbers[:5] for one in held],), 1)
@@ -162,6 +173,14 @@ class Certificates:
         held = site.held
         return bool(site.tls.local_ca) and held is not None and held.not_after_s - time.time() < RENEW_S
 
+    def look_now(self, name: str) -> None:
+        """The certificate of a site has a new file, put there whole: it need not be seen twice."""
+        for site in self._sites:
+            if site.name == name and self._line is None and not self._is_stopping:
+                site.seen = _signature(site.tls)
+                if site.seen != site.proved:
+                    self._prove([site])
+
     def look_again(self) -> None:
         """Have everything proved anew, whatever the files look like; what is under way comes first."""
         if self._line is None and self._sites and not self._is_stopping:
@@ -170,6 +189,8 @@ class Certificates:
     def _warn(self) -> None:
         now = time.time()
         for site in self._sites:
+            if site.held is not None and site.is_renewed_in_time(now):
+                continue
             if site.held is not None and (days := is_due(site.held.not_after_s - now, site.warned_days)) is not None:
                 site.warned_days = days
                 say = self._log.error if days < 0 else self._log.warning
@@ -252,6 +273,7 @@ class Certificates:
         if old is not None or site.fault:
             self._log.info(f"site {site.name}: new certificate {site.words}")
         site.fault = ""
+        site.is_waiting = False
         site.warned_days = 1 << 30
 
     @staticmethod
@@ -266,10 +288,13 @@ class Certificates:
                 self._log.error(f"site {site.name}: new certificate not taken, the old one stays: {reason}")
             site.fault = reason
             return
+        site.is_waiting = site.tls.is_awaited and site.seen == _NOTHING_THERE
+        if site.is_waiting:
+            reason = "waiting for its first certificate"
         if reason != site.fault:
-            self._log.error(f"site {site.name}: refused on https: {reason}")
+            (self._log.info if site.is_waiting else self._log.error)(f"site {site.name}: refused on https: {reason}")
         site.fault = reason
-        self._fronts.tell_all(messages.CERTIFICATE_MISSING, (site.number, reason, False))
+        self._fronts.tell_all(messages.CERTIFICATE_MISSING, (site.number, reason, site.is_waiting))
 
     def _fail(self, sites: Sequence[_Site], reason: str) -> None:
         for site in sites:
@@ -289,7 +314,7 @@ class Certificates:
         if self._file is not None:
             os.close(self._file.fd)
             self._file = None
-        if asked:
+        if asked and not self._is_stopping:
             self._fail(asked, "could not be proved; the error log may say why")
         self._on_settled()
 

@@ -15,6 +15,7 @@ import sys
 from pyserve.config.model import Config
 from pyserve.errors import CannotStart
 from pyserve.master import child, control, kernel
+from pyserve.master.acme import AcmeProcess
 from pyserve.master.certificates import Certificates
 from pyserve.master.fronts import FrontCommand, Fronts
 from pyserve.master.loop import Loop, Timer
@@ -90,6 +91,7 @@ class Master:
             self._certificates = Certificates(self._loop, self._resources, self._fronts, self._say_ready)
             self._questions = Questions(self._loop, self._fronts, self._facts)
             self._pools = Pools(self._loop, self._resources, self._fronts, template_command, self._say_ready)
+            self._acme = AcmeProcess(self._loop, self._resources, self._certificates.look_now)
             self._signals = Signals()
         except BaseException:
             self._close()
@@ -112,6 +114,7 @@ class Master:
                 self._certificates.start()
                 self._fronts.start()
             self._pools.start()
+            self._acme.start()
             # When the others have begun to start, because it takes a while; no worker can be orphaned yet.
             _set_title(self._config)
             self._resources.is_subreaper = become_subreaper()
@@ -216,6 +219,7 @@ class Master:
             return
         for front in self._fronts.connected():
             self._fronts.tell(front, message, descriptors)
+        self._acme.reopen_logs()
         self._resources.log.info("logs reopened")
 
     def _reap(self) -> None:
@@ -227,7 +231,8 @@ class Master:
                 return
             if pid == 0:
                 return
-            if not (self._fronts.reaped(pid, status) or self._certificates.reaped(pid, status)):
+            others = (self._fronts, self._certificates, self._acme)
+            if not any(other.reaped(pid, status) for other in others):
                 self._pools.reaped(pid, status)
 
     def _command(self, command: str, connection: socket.socket) -> None:
@@ -265,6 +270,7 @@ class Master:
             "fronts": self._fronts.facts(),
             "apps": self._pools.facts(),
             "certificates": self._certificates.facts(),
+            "acme": self._acme.facts(),
         }
 
     # Stopping: fronts drain, then the pools end, then what is left is killed
@@ -281,6 +287,7 @@ class Master:
         # Fronts give up a little earlier, so that what they cut is still logged by them.
         # The fronts are the last to hold them, and accept what waits in their queues before they let go.
         self._resources.close_listeners()
+        self._acme.stop()
         self._fronts.drain(grace_s - min(0.5, grace_s / 10))
 
     def _say(self, text: str) -> None:
@@ -311,14 +318,16 @@ class Master:
         if self._is_killing:
             # In every turn: workers of a killed template come to us only when it was waited for.
             self._certificates.stop()
-            killed = [*self._fronts.kill(), *self._pools.kill()]
+            killed = [*self._fronts.kill(), *self._pools.kill(), *self._acme.kill()]
             if said := [words for words in killed if words not in self._killed]:
                 self._killed.update(said)
                 self._resources.log.warning(f"killed: {', '.join(said)}")
         elif self._fronts.are_gone and not self._are_pools_closing:
             self._are_pools_closing = True
             self._pools.close()
-        return self._is_left or (self._fronts.are_gone and self._pools.are_gone and self._certificates.are_gone)
+        return self._is_left or (
+            self._fronts.are_gone and self._pools.are_gone and self._certificates.are_gone and self._acme.is_gone
+        )
 
 
 def _descriptors_needed(config: Config) -> int:

@@ -34,6 +34,16 @@ def slots_of(app: App) -> int:
     return 2 * most_workers(app) + 2
 
 
+def _public(config: Config) -> Config:
+    """A front has no use for the applications' environments and the key of an account: they may hold secrets."""
+    apps = tuple(app._replace(env=()) for app in config.apps)
+    server = config.server._replace(acme=config.server.acme._replace(external_key=""))
+    sites = tuple(
+        site if site.acme is None else site._replace(acme=site.acme._replace(external_key="")) for site in config.sites
+    )
+    return config._replace(apps=apps, server=server, sites=sites)
+
+
 class Resources:
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -58,9 +68,7 @@ class Resources:
             close_all(self.listeners)
             self._close_descriptors()
             raise
-        # A front has no use for the applications' environments, which may hold secrets.
-        public = config._replace(apps=tuple(app._replace(env=()) for app in config.apps))
-        self._snapshot = pickle.dumps(public, pickle.HIGHEST_PROTOCOL)
+        self._snapshot = pickle.dumps(_public(config), pickle.HIGHEST_PROTOCOL)
         self.oom_kills = OomKills()
 
     def snapshot_for(self, front: int) -> tuple[bytes, list[int], int]:

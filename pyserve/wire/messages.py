@@ -75,10 +75,18 @@ BOOTED = 112  # interface u8
 BOOT_FAILED = 113  # text: traceback
 WARMUP_FAILED = 120  # text: what is wrong with an answer to a target of the warmup; it becomes ready all the same
 
+# Master to the process that gets certificates.
+ACME_TASKS = 128  # () + descriptors: tasks (pickled), error log; the first message. LOGS with one: the error log
+
+# That process to the master.
+ACME_STATE = 136  # site u32, state u8, its certificate's end and the next attempt f64 (0 = none), reason text
+ACME_STATES = ("waiting", "ordering", "valid", "failed")
+
 _U32 = struct.Struct("<I")
 _U32X2 = struct.Struct("<II")
 _EXITED = struct.Struct("<IiQ")
 _PROVED = struct.Struct("<5I2q")
+_ACME_STATE = struct.Struct("<IBdd")
 
 
 def pack_values(kind: int, values: tuple[Any, ...], descriptors: int = 0) -> bytes:
@@ -153,6 +161,21 @@ def proved(payload: bytes) -> tuple[tuple[int, ...], bytes]:
     if not _PROVED.size <= len(payload) <= _PROVED.size + MAX_TEXT_BYTES:
         raise WireError(f"a message of {len(payload)} bytes where numbers and a text were due")
     return _PROVED.unpack_from(payload), payload[_PROVED.size :]
+
+
+def pack_acme_state(site: int, state: str, not_after_s: float, next_s: float, reason: str) -> bytes:
+    text = reason.encode("utf-8", "backslashreplace")[:MAX_TEXT_BYTES]
+    return pack_bytes(ACME_STATE, _ACME_STATE.pack(site, ACME_STATES.index(state), not_after_s, next_s) + text)
+
+
+def acme_state(payload: bytes) -> tuple[int, str, float, float, bytes]:
+    """Return ``(site, state, end, next attempt, reason)`` of ACME_STATE."""
+    if not _ACME_STATE.size <= len(payload) <= _ACME_STATE.size + MAX_TEXT_BYTES:
+        raise WireError(f"a message of {len(payload)} bytes where the state of a certificate was due")
+    site, state, not_after_s, next_s = _ACME_STATE.unpack_from(payload)
+    if state >= len(ACME_STATES) or not (0 <= not_after_s < 1e12 and 0 <= next_s < 1e12):
+        raise WireError(f"the state {state} of a certificate with the times {not_after_s} and {next_s}")
+    return site, ACME_STATES[state], not_after_s, next_s, payload[_ACME_STATE.size :]
 
 
 class MessageSplitter:

@@ -26,6 +26,7 @@ PACKAGES = {
     "strace": "strace",
     "wrk": "wrk",
     "npm": "npm",
+    "pebble": "pebble",
 }
 # What no package gives: Debian and its kin have them, others do without.
 OF_DEBIAN = ("apt-get", "dpkg-deb")
