@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Collection
 from typing import Any, cast
@@ -158,6 +159,8 @@ class Client:
     def _open(self, *, is_anew: bool = False) -> ClientV2:
         """Return a client with its account, which is made if there is none."""
         key, uri = self._account_key(), self._known_account()
+        if self._acme.ca and not os.access(self._acme.ca, os.R_OK):
+            raise _refusal(f"acme.ca: {self._acme.ca} can't be read by the user that fronts run as")
         if key is None or not uri or is_anew:
             return self._make_account(is_anew)
         network = self._network = _Network(key, self._acme)

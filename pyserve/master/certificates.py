@@ -68,7 +68,7 @@ class _Site:
         self.fault = ""
         """Why the newest files are of no use."""
         self.is_waiting = False
-        """It never had any, and is going to: the process that gets certificates is at it."""
+        """It has no certificate yet, and until it comes it is served in clear text."""
         self.warned_days = 1 << 30
 
     def is_renewed_in_time(self, now: float) -> bool:
@@ -288,11 +288,14 @@ class Certificates:
                 self._log.error(f"site {site.name}: new certificate not taken, the old one stays: {reason}")
             site.fault = reason
             return
-        site.is_waiting = site.tls.is_awaited and site.seen == _NOTHING_THERE
-        if site.is_waiting:
+        say = self._log.error
+        if site.tls.is_awaited and site.seen is not None and site.seen[:2] == _NOTHING_THERE:
             reason = "waiting for its first certificate"
+            # Whoever is to be let in only with a certificate is not let in without, in clear text, meanwhile.
+            site.is_waiting = site.tls.client_auth == "none"
+            say = self._log.info
         if reason != site.fault:
-            (self._log.info if site.is_waiting else self._log.error)(f"site {site.name}: refused on https: {reason}")
+            say(f"site {site.name}: refused on https: {reason}")
         site.fault = reason
         self._fronts.tell_all(messages.CERTIFICATE_MISSING, (site.number, reason, site.is_waiting))
 
