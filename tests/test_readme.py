@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyserve.config import apps, decode, sites
+from pyserve.config import acme, apps, decode, sites, tls
 from pyserve.config.load import from_tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +33,7 @@ def keys_of_table(text: str) -> set[str]:
 
 
 def test_there_are_examples_to_check() -> None:
-    assert len(blocks("toml")) == 8
+    assert len(blocks("toml")) == 9
     assert len(blocks("python")) == 1
 
 
@@ -52,6 +52,8 @@ def test_every_config_example_is_accepted(text: str) -> None:
         ("`[server.limits]`", set(decode._LIMITS)),
         ("`[log]`", set(decode._LOG)),
         ("`[app.NAME]`", set(apps.KEYS)),
+        ("https", set(tls.TLS_KEYS)),
+        ("Certificates by themselves", set(acme.KEYS)),
         ("`[site.NAME]` and `[[site.NAME.route]]`", set(sites._SITE_KEYS | sites._ROUTE_KEYS)),
     ],
 )
