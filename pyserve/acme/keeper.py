@@ -20,6 +20,7 @@ from pyserve.acme.schedule import Certificate, Due, Record, Window
 from pyserve.acme.storage import Storage
 from pyserve.config.acme import certificate_path
 from pyserve.config.model import Acme
+from pyserve.errors import CannotStart
 from pyserve.observe.error_log import ErrorLog
 
 LOOK_AT_LOCK_S = 2.0
@@ -66,19 +67,26 @@ class Keeper:
     def step(self) -> float:
         """Do what is due; return when to be called again, in seconds since 1970."""
         try:
+            self._storage.prepare()
             return self._step()
+        except CannotStart as error:
+            return self._put_off(str(error))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            reason = f"the storage fails: {where}{error.strerror}"
-            again_s = time.time() + STORAGE_AGAIN_S
-            self._tell(State("failed", next_s=again_s, reason=reason))
-            if reason != self._said:
-                self._said = reason
-                self._log.error(f"certificate of site {self._task.site}: {reason}")
-            return again_s
+            return self._put_off(f"the storage of certificates fails: {where}{error.strerror}")
+
+    def _put_off(self, reason: str) -> float:
+        """Nothing can be done without the storage: say so once, and look again soon."""
+        again_s = time.time() + STORAGE_AGAIN_S
+        self._tell(State("failed", next_s=again_s, reason=reason))
+        if reason != self._said:
+            self._said = reason
+            self._log.error(f"certificate of site {self._task.site}: {reason}")
+        return again_s
 
     def _step(self) -> float:
         now = time.time()
+        self._said = ""
         certificate, known = self._look(now)
         due = self._due(certificate, known)
         # An attempt under way has its record as if it had failed already.
@@ -119,15 +127,18 @@ class Keeper:
         return certificate, known
 
     def _ask_for_window(self, pem: bytes, now: float) -> None:
-        """Ask for the authority's wish about renewal, now and then."""
-        if pem == self._window_of and now < self._ask_again_s:
+        """Ask for the authority's wish about renewal, now and then. Not at once: many certificates may be looked at for
+        the first time, again and again if something restarts in a loop."""
+        if pem != self._window_of:
+            self._window_of, self._window = pem, None
+            self._ask_again_s = now + schedule.INFO_SPREAD_S * random.random()
+        if now < self._ask_again_s:
             return
         client = Client(self._task.acme, self._storage, self._log.info)
         try:
             found = client.renewal_window(pem)
         finally:
             client.close()
-        self._window_of = pem
         self._ask_again_s = schedule.ask_again_s(None if found is None else found[2], now)
         self._window = None if found is None or not 0 < found[0] <= found[1] else Window(found[0], found[1])
 
@@ -183,7 +194,6 @@ class Keeper:
         found = material.read(bundle)
         assert found is not None  # it was proved
         self._log.info(f"certificate of site {task.site}: got one, valid until {_time(found[0].not_after_s)}")
-        self._said = ""
         return found[0], known
 
     def _tell(self, state: State) -> None:
@@ -192,7 +202,7 @@ class Keeper:
 
 def _fingerprint(names: frozenset[str], acme: Acme) -> str:
     """Return what an attempt asks for and how: the same text for the same attempt."""
-    said = (sorted(names), acme._replace(storage="", renew_before_s=0.0, external_key=""))
+    said = (sorted(names), acme._replace(storage="", renew_before_s=0.0), acme.external_key)
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 

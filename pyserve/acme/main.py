@@ -21,15 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pyserve.acme.keeper import Keeper, State, Task
 from pyserve.acme.storage import Storage
-from pyserve.errors import CannotStart
 from pyserve.net.channels import Message, MessageChannel
+from pyserve.net.prctl import hide_memory
 from pyserve.observe.error_log import ErrorLog
 from pyserve.wire import messages
 from pyserve.wire.frames import WireError
 
 AT_ONCE = 4
 """So many certificates are asked for at the same time."""
-STORAGE_AGAIN_S = 60.0
 FAULT_AGAIN_S = 3600.0
 """After a fault of our own."""
 LONGEST_WAIT_S = 60.0
@@ -59,8 +58,7 @@ class Main:
         self._is_over = True
 
     def run(self) -> None:
-        for storage in self._storages.values():
-            self._prepare(storage)
+        self._due = [(0.0, index) for index in range(len(self._keepers))]
         while not self._is_over:
             wait_s = LONGEST_WAIT_S
             if self._due:
@@ -78,22 +76,6 @@ class Main:
             self._start_due()
         for storage in self._storages.values():
             storage.close()
-
-    def _prepare(self, storage: Storage) -> None:
-        """Make a folder ready, and begin with its certificates; try again later if it can't be."""
-        mine = [index for index, task in enumerate(self._tasks) if task.acme.storage == storage.folder]
-        try:
-            storage.prepare()
-        except CannotStart as error:
-            self._log.error(f"{error}")
-            for index in mine:
-                again_s = time.time() + STORAGE_AGAIN_S
-                self._send(self._tasks[index].number, State("failed", 0.0, again_s, str(error)))
-                # The step finds it as broken as it is then.
-                heapq.heappush(self._due, (again_s, index))
-            return
-        for index in mine:
-            heapq.heappush(self._due, (0.0, index))
 
     def _start_due(self) -> None:
         now = time.time()
@@ -141,6 +123,13 @@ class Main:
             self._log.reopen(descriptors[0])
 
 
+def _is_of_root(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == 0
+    except OSError:
+        return False
+
+
 def main(argv: list[str]) -> int:
     """Keep certificates until the master ends. ``python -m pyserve.acme FD``: FD is this end of its channel."""
     from setproctitle import setproctitle
@@ -149,6 +138,8 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the master's to handle
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries have to say is said by our own lines
     os.umask(0o077)
+    if os.geteuid() != 0 and _is_of_root(os.getppid()):
+        hide_memory()  # an application may run as the same user, and must not look into it
     channel = MessageChannel.from_fd(int(argv[1]))
     received: list[Message] = []
     while not received:

@@ -24,6 +24,8 @@ JITTER = 0.1
 LAST_MOMENT = 1 / 6
 """Of a life left: no word of the authority about renewal puts it off further than that."""
 INFO_EVERY_S = 6 * 3600.0
+INFO_SPREAD_S = 3600.0
+"""The first time within so long."""
 INFO_AT_LEAST_S, INFO_AT_MOST_S = 3600.0, 24 * 3600.0
 LOOK_S = 3600.0
 """A certificate that is fine is looked at so often: another machine, or the operator, may have changed its file."""

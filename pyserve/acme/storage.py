@@ -30,12 +30,13 @@ _FOLDERS = ("accounts", "certificates", "challenges", "challenges/alpn", "locks"
 class Storage:
     def __init__(self, folder: str) -> None:
         self.folder = folder
+        self._is_swept = False
         self._temporary: set[str] = set()
         self.at_close: set[Callable[[], None]] = set()
         """Called when this process ends, perhaps in the middle of something."""
 
     def prepare(self) -> None:
-        """Make what is missing, remove what was left over. Raises ``CannotStart``."""
+        """Make what is missing; the first time, remove what was left over. Raises ``CannotStart``."""
         try:
             os.makedirs(self.folder, 0o700, exist_ok=True)
             info = os.stat(self.folder)
@@ -43,7 +44,9 @@ class Storage:
                 os.chmod(self.folder, 0o700)
             for name in _FOLDERS:
                 os.makedirs(f"{self.folder}/{name}", 0o700, exist_ok=True)
-            self._sweep()
+            if not self._is_swept:
+                self._sweep()
+                self._is_swept = True
         except OSError as error:
             where = error.filename or self.folder
             raise CannotStart(f"the storage of certificates {self.folder}: {where}: {error.strerror}") from None

@@ -215,7 +215,23 @@ def _notes(config: Config) -> list[str]:
         for app in config.apps
         if app.name not in used
     ]
-    return [printable(note) for note in [*notes, *_not_isolated(config)]]
+    return [printable(note) for note in [*notes, *_not_asked_here(config), *_not_isolated(config)]]
+
+
+def _not_asked_here(config: Config) -> list[str]:
+    """Sites whose challenges an authority looks for on ports that nobody listens on."""
+    places = {
+        "http-01": (80, any(listener.port == 80 for listener in config.server.http)),
+        "tls-alpn-01": (443, any(listener.port == 443 for listener in config.server.https)),
+    }
+    notes = []
+    for site in config.sites:
+        if site.acme is not None and not any(places[kind][1] for kind in site.acme.challenges):
+            ports = " or ".join(f"{places[kind][0]} ({kind})" for kind in site.acme.challenges)
+            notes.append(
+                f"site {site.name}: for its certificate the authority asks on port {ports}: forward it to here"
+            )
+    return notes
 
 
 def _not_isolated(config: Config) -> list[str]:

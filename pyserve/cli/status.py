@@ -68,7 +68,9 @@ def print_status(answer: dict[str, Any]) -> None:
     if certificates:
         console.print(_certificates(certificates))
     for name, facts in _row(answer.get("acme")).items():
-        console.print(f"site {_text(name)}: {_acme(_row(facts))}")
+        reason = _row(facts).get("reason")
+        if not reason or str(reason) not in str(_row(sites.get(name)).get("reason")):
+            console.print(f"site {_text(name)}: {_acme(_row(facts))}")
     apps = _row(answer.get("apps"))
     if apps:
         console.print(_workers(apps))

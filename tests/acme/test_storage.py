@@ -62,9 +62,17 @@ def test_answers_of_processes_that_died_are_swept_up_and_certificates_are_not(tm
         (tmp_path / name).write_bytes(b"x")
     for name in names:
         os.utime(tmp_path / name, (0, time.time() - LEFT_OVER_S - 60))
-    storage.prepare()
+    Storage(str(tmp_path)).prepare()
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"challenges/new", "certificates/a.com.pem"}
+
+
+def test_what_somebody_has_deleted_is_made_again(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "st"))
+    storage.prepare()
+    (tmp_path / "st/locks").rmdir()
+    storage.prepare()
+    assert (tmp_path / "st/locks").is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_said_with_its_reason(tmp_path: Path) -> None:

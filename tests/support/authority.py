@@ -139,12 +139,17 @@ class Pebble:
 
 
 class RefusingAuthority:
-    """Has a directory and nonces, and refuses every account: too many requests, come again in ``retry_after_s``."""
+    """Has a directory and nonces, and refuses every account: too many requests, come again in ``retry_after_s``.
 
-    def __init__(self, folder: Path, retry_after_s: int) -> None:
+    ``window``: when it wants certificates to be renewed (RFC 9773), in the words of the protocol; None = it has no
+    wish. ``asked_for``: the certificates that it was asked about.
+    """
+
+    def __init__(self, folder: Path, retry_after_s: int, window: tuple[str, str] | None = None) -> None:
         folder.mkdir(exist_ok=True)
         self.ca = make_own_certificate(folder)
         self.posts: list[float] = []
+        self.asked_for: list[str] = []
         authority = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -152,7 +157,14 @@ class RefusingAuthority:
 
             def do_GET(self) -> None:
                 base = f"https://127.0.0.1:{authority.port}"
+                if self.path.startswith("/renewalInfo/") and window is not None:
+                    authority.asked_for.append(self.path.removeprefix("/renewalInfo/"))
+                    self._answer(
+                        200, "application/json", {"suggestedWindow": dict(zip(("start", "end"), window, strict=True))}
+                    )
+                    return
                 names = ("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange")
+                names += () if window is None else ("renewalInfo",)
                 self._answer(200, "application/json", {name: f"{base}/{name}" for name in names})
 
             do_HEAD = do_GET
@@ -163,7 +175,7 @@ class RefusingAuthority:
                 problem = {"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many new accounts"}
                 self._answer(429, "application/problem+json", problem)
 
-            def _answer(self, status: int, kind: str, tree: dict[str, str]) -> None:
+            def _answer(self, status: int, kind: str, tree: dict[str, object]) -> None:
                 body = json.dumps(tree).encode()
                 self.send_response(status)
                 self.send_header("content-type", kind)
