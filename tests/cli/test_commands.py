@@ -157,7 +157,7 @@ def test_check_tells_form_surroundings_and_imports_in_one_go(tmp_path: Path) -> 
         "site.toml:7: site.b.foo: unknown key; expected "
         '"app", "autoindex", "cache", "charset", "compress", "default", "dotfiles", "download", "early_hints", '
         '"error_pages", "files", "headers", "hosts", "index", "max_body", "precompressed", "redirect", "respond", '
-        '"route", "symlinks", "try" or "types"',
+        '"route", "symlinks", "tls", "try" or "types"',
         "site.toml:9: app.bad.entry: can't be imported: RuntimeError: no \\x1b[31mdatabase",
         f"site.toml:12: app.worse.python: no such interpreter: {tmp_path}/none (a path, absolute or relative to root)",
         "pyserve: 4 problems in site.toml",

@@ -146,7 +146,6 @@ SERVER = {
     "xyzzy = 1": "server.xyzzy: unknown key; expected",
     'https = ":8443"': "server.https: no site would be served there; give one a certificate",
     'https = "8443"': "server.https: expected an address with a port",
-    'http = ":80"\nhttps = [":443", ":80"]': 'server.http: ":80" is taken by https',
     'status = ":9100"': "server.status: not yet",
     'trusted_proxies = ["10.0.0.1/8"]': (
         'server.trusted_proxies[1]: expected an address or a network; did you mean "10.0.0.0/8"?'
@@ -337,6 +336,11 @@ def expect_one(text: str, expected: str) -> None:
 @pytest.mark.parametrize(("line", "expected"), SERVER.items())
 def test_what_is_wrong_in_server_is_said(line: str, expected: str) -> None:
     expect_one(f"[server]\n{line}\n{BASE}", expected)
+
+
+def test_one_address_speaks_one_protocol() -> None:
+    text = '[server]\nhttp = ":80"\nhttps = [":443", ":80"]\n' + BASE + 'tls = { cert = "a.pem", key = "a.key" }'
+    expect_one(text, 'server.http: ":80" is taken by https')
 
 
 @pytest.mark.parametrize(("line", "expected"), LOG.items())
