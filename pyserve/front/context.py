@@ -148,6 +148,7 @@ class Context:
             limits = self.limits
             self._h2_settings = Settings(
                 max_concurrent_streams=limits.max_streams,
+                enable_connect=True,
                 head_timeout_s=limits.head_timeout_s,
                 write_timeout_s=limits.write_timeout_s,
                 min_rate_bytes=limits.min_rate_bytes,

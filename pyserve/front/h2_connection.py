@@ -191,13 +191,21 @@ class H2Connection(ClientConnection):
             if repeat is not None and (repeat.same.fresh_until_s > context.now or repeat.same.renew()):
                 self._repeat(repeat, event.stream, request)
                 return
-        exchange = self.exchanges[event.stream] = H2Exchange(self, request, event.stream)
+        if request.protocol:
+            from pyserve.front.h2_tunnel import H2Tunnel
+
+            exchange: H2Exchange = H2Tunnel(self, request, event.stream)
+        else:
+            exchange = H2Exchange(self, request, event.stream)
+        self.exchanges[event.stream] = exchange
         try:
             match = self.realm.find_match(request.host, request.path)
             if match.modifiers is not None:
                 exchange.modifiers = match.modifiers.for_request(request)  # type: ignore[attr-defined]
             if event.is_end:
                 exchange.body_is_read = True
+                if request.protocol:
+                    raise RequestError(400, "a tunnel that the client has ended already")
             else:
                 limit = match.site.max_body_bytes
                 exchange.most_body_bytes = context.limits.max_body_bytes if limit is None else limit

@@ -43,7 +43,6 @@ class H2Exchange(Books):
         "_held",
         "_is_ended",
         "_is_loading",
-        "_is_tunnel",
         "_left",
         "_queue",
         "_received",
@@ -72,7 +71,6 @@ class H2Exchange(Books):
         self._received = 0
         self._is_ended = False  # our side of the stream
         self._is_loading = False  # a thread reads what is to be sent next
-        self._is_tunnel = False
 
     # The request's body.
 
@@ -110,7 +108,7 @@ class H2Exchange(Books):
                     self._end_body()
                 else:
                     self._deliver(data)
-        if not self.body_is_read and not self._is_tunnel:
+        if not self.body_is_read:
             self.expect_body()
 
     def body_data(self, data: bytes) -> None:
@@ -120,19 +118,22 @@ class H2Exchange(Books):
             return
         self._received += len(data)
         self.waits_for_continue = False
-        if not self._is_tunnel:
-            if self._received > self.most_body_bytes:
-                self.connection.return_credit(self, len(data))
-                self.refuse(RequestError(413, "the body is larger than max_body"))
-                return
-            self.reading_deadline = self.connection.context.now + self.connection.context.limits.body_timeout_s
-            self.reading_pace.moved(len(data))
+        if self._received > self.most_body_bytes:
+            self.connection.return_credit(self, len(data))
+            self.refuse(RequestError(413, "the body is larger than max_body"))
+            return
+        self.reading_deadline = self.connection.context.now + self.connection.context.limits.body_timeout_s
+        self.reading_pace.moved(len(data))
         if self.body_is_paused:
-            if self._held is None:
-                self._held = []
-            self._held.append(data)
+            self._hold(data)
         else:
             self._deliver(data)
+
+    def _hold(self, data: bytes | None) -> None:
+        """Keep a piece of the body, or its end, until somebody takes it; the client's window bounds that."""
+        if self._held is None:
+            self._held = []
+        self._held.append(data)
 
     def _deliver(self, data: bytes) -> None:
         if self.receiver is not None:
@@ -144,18 +145,13 @@ class H2Exchange(Books):
         if self.over:
             return
         if self.body_is_paused:
-            if self._held is None:
-                self._held = []
-            self._held.append(None)
+            self._hold(None)
         else:
             self._end_body()
 
     def _end_body(self) -> None:
         self.body_is_read = True
-        if self._is_tunnel:
-            self.client_left()
-            self.connection.stream_over(self)
-        elif self.receiver is not None and self.request.has_body:
+        if self.receiver is not None and self.request.has_body:
             self.receiver.body_end()
 
     def refuse(self, error: RequestError) -> None:
@@ -421,17 +417,6 @@ class H2Exchange(Books):
     def has_begun(self) -> bool:
         return self.status != 0 and not self._head  # while it is held nothing has gone yet
 
-    def switch(self, block: bytes) -> None:
-        """RFC 8441 §5: the answer to an extended CONNECT is 200, and the stream is a tunnel from then on."""
-        if self.over:
-            return
-        self.status = 200
-        self._is_tunnel = True
-        self._left = -1
-        self._has_body = True
-        self.connection.h2.send_head(self.stream, 200, block, self.connection.context.common[0])
-        self.connection.flush_soon()
-
     def abort(self) -> None:
         if not self.over:
             self.close_books()
@@ -453,10 +438,7 @@ class H2Exchange(Books):
 
     def sweep(self, now: float) -> None:
         """Every 250 ms, while it lasts: is the client in time with its body?"""
-        if (
-            not (self.body_is_read or self.body_is_paused or self.waits_for_continue or self._is_tunnel)
-            and self.request.has_body
-        ):
+        if not (self.body_is_read or self.body_is_paused or self.waits_for_continue) and self.request.has_body:
             if now >= self.reading_deadline:
                 self.refuse(RequestError(408, "the body took too long"))
                 return

@@ -53,7 +53,7 @@ class AppHandler:
         if not request.has_body:
             blob = request.memo.get("wire")
             if blob is None:
-                if (b"upgrade" in request.hidden or b":protocol" in request.hidden) and self._is_websocket(own):
+                if (request.protocol or b"upgrade" in request.hidden) and self._is_websocket(own):
                     return
                 blob = pack_head(wire_head(request, self._mount, None))
                 if request.path in self._pool.health:
@@ -67,7 +67,7 @@ class AppHandler:
             exchange.attach(call)
             self._pool.submit(call)
             return
-        if (b"upgrade" in request.hidden or b":protocol" in request.hidden) and self._is_websocket(own):
+        if (request.protocol or b"upgrade" in request.hidden) and self._is_websocket(own):
             return
         call = AppCall(self._pool, exchange, b"")
         call.mount = self._mount
@@ -89,16 +89,16 @@ class AppHandler:
         pool = self._pool
         request = exchange.request
         if pool.interface == WSGI:
-            return False
+            return self._is_tunnel(exchange)
         from pyserve.http.websocket_handshake import is_origin_allowed, upgrade_fields  # many applications have none
 
         try:
             handshake = request.websocket
         except RequestError as error:
-            exchange.fail(error.status, error.reason, upgrade_fields(error.status))
+            exchange.fail(error.status, error.reason, upgrade_fields(error.status, request.version))
             return True
         if handshake is None:
-            return False
+            return self._is_tunnel(exchange)
         scheme = unpack_peer(exchange.peer_blob)[2]
         if not is_origin_allowed(handshake, request, scheme, pool.websocket.origins):
             exchange.fail(403, "a WebSocket from a page of another origin")
@@ -109,6 +109,14 @@ class AppHandler:
         )
         exchange.attach(call)
         sockets.submit(call)
+        return True
+
+    @staticmethod
+    def _is_tunnel(exchange: Exchange) -> bool:
+        """Over HTTP/2 no other answer is possible to who wants another protocol."""
+        if not exchange.request.protocol:
+            return False
+        exchange.fail(501, "the application does not speak what was to be tunnelled to it")
         return True
 
 

@@ -105,7 +105,7 @@ class Request:
         """The WebSocket that this request asks for, None = it is one like others. Raises ``RequestError`` for one that
         is not in order. Read anew each time: only who can serve a WebSocket looks.
         """
-        if b"upgrade" not in self.hidden and b":protocol" not in self.hidden:
+        if b"upgrade" not in self.hidden and not self.protocol:
             return None
         from pyserve.http.websocket_handshake import read_handshake
 

@@ -45,7 +45,7 @@ def read_handshake(request: Request) -> Handshake | None:
     Raises ``RequestError``: 426 where the version is one that we don't speak, else 400.
     """
     if request.version == "2":
-        if request.field(b":protocol") != b"websocket":
+        if request.protocol != "websocket":
             return None
         key: bytes | None = b""
     else:
@@ -56,7 +56,7 @@ def read_handshake(request: Request) -> Handshake | None:
             if key is None:
                 return None  # a field to be ignored, as any other protocol's
             raise RequestError(400, "a WebSocket begins with GET and HTTP/1.1")
-    if request.has_body:
+    if request.has_body and request.version != "2":
         raise RequestError(400, "a WebSocket's handshake has no body")
     if _single(request, b"sec-websocket-version") != b"13":
         raise RequestError(426, "no version of WebSocket that is spoken here", Fate.KEEP)
@@ -65,9 +65,12 @@ def read_handshake(request: Request) -> Handshake | None:
     return Handshake(key, _protocols(request), _extensions(request), request.field(b"origin"))
 
 
-def upgrade_fields(status: int) -> bytes:
+def upgrade_fields(status: int, version: str) -> bytes:
     """Return the lines that belong to a refusal with this status (RFC 6455 §4.4, RFC 9110 §15.5.22)."""
-    return b"sec-websocket-version: 13\r\nupgrade: websocket\r\nconnection: upgrade\r\n" if status == 426 else b""
+    if status != 426:
+        return b""
+    fields = b"sec-websocket-version: 13\r\n"
+    return fields if version == "2" else fields + b"upgrade: websocket\r\nconnection: upgrade\r\n"
 
 
 def _has_token(request: Request, name: bytes, token: bytes) -> bool:

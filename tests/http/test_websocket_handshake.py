@@ -8,6 +8,7 @@ import pytest
 
 from pyserve.errors import RequestError
 from pyserve.http.h1_httptools import parse_fields
+from pyserve.http.h2.heads import ConnectRequest
 from pyserve.http.head import HeadReader
 from pyserve.http.request import Request
 from pyserve.http.websocket_handshake import Handshake, is_origin_allowed, upgrade_fields
@@ -103,7 +104,7 @@ def test_a_handshake_in_disorder_is_refused(status: int, lines: tuple[str, ...],
     with pytest.raises(RequestError) as refused:
         _ = asked.websocket
     assert refused.value.status == status
-    assert (b"sec-websocket-version: 13\r\n" in upgrade_fields(status)) == (status == 426)
+    assert (b"sec-websocket-version: 13\r\n" in upgrade_fields(status, "1.1")) == (status == 426)
 
 
 def test_extensions_are_read_with_their_parameters() -> None:
@@ -116,11 +117,14 @@ def test_extensions_are_read_with_their_parameters() -> None:
 
 def test_over_http_2_there_is_no_key() -> None:
     """RFC 8441: the transport makes an extended CONNECT such a request."""
-    asked = request("Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: chat")
+    plain = request("Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: chat")
+    asked = ConnectRequest()
+    for name in Request.__slots__:
+        setattr(asked, name, getattr(plain, name))
     asked.version = "2"
+    asked.protocol = "webtransport"
     assert asked.websocket is None
-    asked.fields = ((b":protocol", b"websocket"), *asked.fields)
-    asked.hidden = frozenset({b":protocol"})
+    asked.protocol = "websocket"
     handshake = asked.websocket
     assert handshake is not None
     assert (handshake.key, handshake.accept, handshake.protocols) == (b"", b"", ("chat",))

@@ -206,3 +206,36 @@ class H2Client:
                     self.answers[stream].reset = int(code)
             case h2.events.ConnectionTerminated(last_stream_id=last, error_code=code):
                 self.goaways.append((last, int(code)))
+                if not code:  # the library takes it for the end, but what is under way goes on
+                    self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+
+
+class Tunnel:
+    """A stream of an extended CONNECT, read and written as ``Client`` is."""
+
+    def __init__(
+        self, client: H2Client, path: str, host: str = "a", fields: list[tuple[str, str]] | None = None
+    ) -> None:
+        fields = [("sec-websocket-version", "13"), *(fields or [])]
+        self._client = client
+        self.stream = client.start(path, host, "CONNECT", fields, is_end=False, protocol="websocket")
+        self.answer = client.answers[self.stream]
+        while not self.answer.status and not self.answer.is_over:
+            client.receive()
+
+    def send(self, data: bytes) -> None:
+        self._client.send_body(self.stream, data, is_end=False)
+
+    def read_exactly(self, count: int) -> bytes:
+        answer = self.answer
+        while len(answer.body) < count:
+            if answer.is_over:
+                raise Closed
+            self._client.receive()
+        data, answer.body = answer.body[:count], answer.body[count:]
+        return data
+
+    def is_closed(self) -> bool:
+        while not self.answer.is_over:
+            self._client.receive()
+        return not self.answer.body

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pyserve.http.masking import apply_mask
 from tests.support.client import Client, Response
+from tests.support.h2_client import Answer, Tunnel
 
 PIECE, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
@@ -45,11 +46,22 @@ def close(code: int = 1000, reason: str = "") -> bytes:
 class WebSocket:
     """An open WebSocket on a ``Client``, which stays the caller's."""
 
+    client: Client | Tunnel
+
     def __init__(self, client: Client, path: str = "/", host: str = "a", *lines: str) -> None:
         self.client = client
         client.send(handshake(path, host, *lines))
-        self.answer: Response = client.read_head()
+        self.answer: Response | Answer = client.read_head()
         assert self.answer.status == 101, self.answer
+
+    @classmethod
+    def over(cls, tunnel: Tunnel) -> WebSocket:
+        """Return one over HTTP/2."""
+        self = cls.__new__(cls)
+        self.client = tunnel
+        self.answer = tunnel.answer
+        assert tunnel.answer.status == 200, tunnel.answer
+        return self
 
     def send(self, data: str | bytes) -> None:
         self.client.send(frame(TEXT, data.encode()) if isinstance(data, str) else frame(BINARY, data))

@@ -1,0 +1,81 @@
+"""Steps 4 to 6 of the request path: an extended CONNECT, which turns its stream into a tunnel (RFC 8441).
+
+I/O: that of ``H2Exchange``. What the client sends waits until the tunnel is there; an answer of 2xx would mean that it
+is, so none goes out but by ``switch``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyserve.front.h2_exchange import H2Exchange
+from pyserve.handlers.interface import Same
+from pyserve.http.h2.frames import CANCEL
+from pyserve.http.request import Request
+
+if TYPE_CHECKING:
+    from pyserve.front.h2_connection import H2Connection
+
+_NO_TUNNEL = "nothing here can be tunnelled to"
+
+
+class H2Tunnel(H2Exchange):
+    __slots__ = ("_is_through",)
+
+    def __init__(self, connection: H2Connection, request: Request, stream: int) -> None:
+        super().__init__(connection, request, stream)
+        self._is_through = False
+        self.body_is_paused = True
+
+    def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
+        if status < 300:
+            self.fail(501, _NO_TUNNEL)
+        else:
+            super().send(status, block, body, flags)
+
+    def send_head(self, status: int, block: bytes, length: int | None, flags: int = 0) -> None:
+        if status < 300:
+            self.fail(501, _NO_TUNNEL)
+        else:
+            super().send_head(status, block, length, flags)
+
+    def switch(self, block: bytes) -> None:
+        """RFC 8441 §5: the answer is 200, and the stream's data is the other protocol's from then on."""
+        if self.over:
+            return
+        self.status = 200
+        self._is_through = True
+        connection = self.connection
+        connection.h2.send_head(self.stream, 200, block, connection.context.common[0])
+        connection.flush_soon()
+        # In the next turn: who switches is not ready for what has come already.
+        connection.context.loop.call_soon(self.resume_body)
+
+    def expect_body(self) -> None:
+        """How long a tunnel may be silent is its protocol's business."""
+
+    def body_data(self, data: bytes) -> None:
+        if self.over:
+            self.connection.return_credit(self, len(data))
+        elif self.body_is_paused:
+            self._hold(data)
+        else:
+            self._deliver(data)
+
+    def _end_body(self) -> None:
+        """The client ended its side, as a TCP connection would be closed."""
+        self.body_is_read = True
+        self.client_left()
+        self.connection.h2.reset(self.stream, CANCEL)
+        self.connection.flush_soon()
+        self.connection.stream_over(self)
+
+    def _replace(self) -> H2Exchange:
+        other = H2Exchange(self.connection, self.request, self.stream)
+        other.most_body_bytes = 0
+        other.body_is_read = True
+        self.connection.exchanges[self.stream] = other
+        return other
+
+    def sweep(self, now: float) -> None:
+        pass
