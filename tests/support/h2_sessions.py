@@ -36,12 +36,24 @@ class Session:
         self.sent = self.connection.data_to_send()
         self.whole: list[int] = []
         self.left: dict[int, bytes] = {}
+        self.taken: list[tuple[int, int]] = []
+        self.rooms: list[int] = []
         self.now = 0.0
 
     def turn(self, pieces: Iterable[bytes]) -> None:
-        """Take what comes, then answer what is whole."""
+        """Take what comes, then do what there is to do, in an order that no cut changes."""
         for piece in pieces:
             self.take(self.connection.receive_data(piece, self.now))
+        if self.answers != -2:
+            for stream, count in self.taken:
+                self.connection.return_credit(stream, count)
+        self.taken.clear()
+        for stream in self.rooms:
+            left = self.left.pop(stream, b"")
+            taken = self.connection.send_data(stream, left, True)
+            if taken < len(left):
+                self.left[stream] = left[taken:]
+        self.rooms.clear()
         if self.answers >= 0:
             for stream in self.whole:
                 body = b"x" * self.answers
@@ -75,8 +87,7 @@ class Session:
         elif isinstance(event, ev.BodyReceived):
             assert event.data
             self.bodies[event.stream] = self.bodies.get(event.stream, b"") + event.data
-            if self.answers != -2:
-                self.connection.return_credit(event.stream, len(event.data))
+            self.taken.append((event.stream, len(event.data)))
             if self.answers == -1:
                 line = f"body {event.stream} {event.data.decode('latin-1')}"
             else:
@@ -89,10 +100,7 @@ class Session:
                 line = f"trailers {event.stream} {text}"
         elif isinstance(event, ev.RoomMade):
             line = f"room {event.stream}"
-            left = self.left.pop(event.stream, b"")
-            taken = self.connection.send_data(event.stream, left, True)
-            if taken < len(left):
-                self.left[event.stream] = left[taken:]
+            self.rooms.append(event.stream)
         elif isinstance(event, ev.StreamReset):
             line = f"reset {event.stream} {code_name(event.code)}"
         elif isinstance(event, ev.StreamBroken):
