@@ -90,6 +90,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_asked",
         "_block_flags",
         "_block_since",
         "_block_size",
@@ -98,6 +99,7 @@ class Connection:
         "_budget",
         "_buffer",
         "_credit",
+        "_done",
         "_early_updates",
         "_expects",
         "_fragments",
@@ -118,7 +120,9 @@ class Connection:
         "_owes_table_update",
         "_paced",
         "_partial_since",
+        "_pings",
         "_receive_window",
+        "_reset",
         "_resets",
         "_send_window",
         "_served",
@@ -141,6 +145,9 @@ class Connection:
         self._last = 0  # the highest number that the client used
         self._large: dict[int, int] = {}  # bytes of those whose head is large
         self._held = 0  # of all of these
+        self._asked = 0  # streams that were requests
+        self._reset = 0  # of them, those that were reset by either side
+        self._done = 0  # the others that are over, when that was last looked at
         self._resets: dict[int, int] = {}  # how the latest of those that were reset were
         self._gaps: list[range] = []  # numbers that were passed over
         self._goaway_last = f.MAX_STREAM
@@ -153,7 +160,7 @@ class Connection:
         self._block_since = self._partial_since = 0.0
         self._receive_window = settings.connection_window
         self._credit = 0
-        self._updates = 0  # WINDOW_UPDATEs that came
+        self._updates = self._pings = 0  # WINDOW_UPDATEs and PINGs that came
         self._early_updates: dict[int, Priority] = {}
         # Writing.
         self._send_window = self._granted = f.DEFAULT_WINDOW
@@ -178,6 +185,11 @@ class Connection:
             self._out.append(f.window_update(0, settings.connection_window - f.DEFAULT_WINDOW))
         else:
             self._receive_window = f.DEFAULT_WINDOW  # it can't begin smaller
+
+    @property
+    def _sent_bytes(self) -> int:
+        """Of bodies: the windows know."""
+        return self._granted - self._send_window
 
     @property
     def open_streams(self) -> int:
@@ -217,7 +229,9 @@ class Connection:
         self._now = now
         if self._is_over:
             return events
-        self._budget.drain(now)
+        done = self._asked - len(self._streams) - self._reset
+        self._budget.drain(now, prices.EARNED_PER_ANSWER * (done - self._done))
+        self._done = done
         try:
             self._check_deadlines(now)
             for stream in list(self._paced.values()):
@@ -381,6 +395,7 @@ class Connection:
         else:
             stream = Stream(number, read, self._initial_send_window)
         self._streams[number] = stream
+        self._asked += 1
         if held:
             self._held += held
             self._large[number] = held
@@ -567,8 +582,8 @@ class Connection:
             raise ConnectionFault(f.FRAME_SIZE_ERROR, "WINDOW_UPDATE of another size")
         increment = int.from_bytes(payload, "big") & f.MAX_WINDOW
         self._updates += 1
-        sent = self._granted - self._send_window
-        if self._updates > prices.WINDOW_UPDATES_FREE + sent // prices.BYTES_PER_WINDOW_UPDATE:
+        free = prices.FREE_WINDOW_UPDATES + prices.WINDOW_UPDATES_PER_REQUEST * self._asked
+        if self._updates > free + self._sent_bytes // prices.BYTES_PER_WINDOW_UPDATE:
             self._charge(prices.WINDOW_UPDATE)
         if not number:
             if not increment:
@@ -625,6 +640,7 @@ class Connection:
             self._charge(prices.UNKNOWN_FRAME)
             return
         is_answered = stream.state == LOCAL_CLOSED
+        self._reset += 1
         self._forget(number)
         self._note_reset(number, RESET_BY_CLIENT)
         if not is_answered:
@@ -678,7 +694,9 @@ class Connection:
             raise ConnectionFault(f.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
             raise ConnectionFault(f.FRAME_SIZE_ERROR, "PING of another size")
-        self._charge(prices.PING)
+        self._pings += 1
+        if self._pings > self._sent_bytes // prices.BYTES_PER_PING:
+            self._charge(prices.PING)
         if not flags & f.ACK:
             self._out.append(f.frame(f.PING, f.ACK, 0, payload))
 
@@ -858,6 +876,7 @@ class Connection:
         """End a stream at once."""
         if number in self._streams:
             self._out.append(f.rst_stream(number, code))
+            self._reset += 1
             self._forget(number)
             self._note_reset(number, RESET_BY_US)
 
@@ -919,6 +938,7 @@ class Connection:
         stream = self._streams.get(number)
         if stream is not None:
             is_news = stream.state != LOCAL_CLOSED
+            self._reset += 1
             self._forget(number)
         self._out.append(f.rst_stream(number, code))
         self._note_reset(number, RESET_BY_US)

@@ -66,6 +66,32 @@ def test_a_page_that_is_left_while_a_hundred_answers_are_under_way_is_no_attack(
     assert not made.connection.is_over
 
 
+def test_a_proxy_may_cancel_for_many_clients_what_it_asks_for() -> None:
+    """A thousand requests a second, five in a hundred cancelled."""
+    made = opened(answers=10)
+
+    def quarter_of_a_second(number: int) -> bytes:
+        streams = range(500 * number + 1, 500 * number + 501, 2)
+        return b"".join([cancelled(stream // 2) if stream % 40 == 1 else head(stream) for stream in streams])
+
+    for number in range(120):
+        data = quarter_of_a_second(number)
+        size = len(data) // 5
+        for at in range(0, len(data), size):
+            made.turn([data[at : at + size]])
+        made.turn([f.window_update(0, 4000)])
+        made.pass_time(0.25)
+    assert not made.connection.is_over
+
+
+def test_a_client_that_gives_back_every_byte_at_once_is_no_attack() -> None:
+    made = opened(answers=10)
+    for number in range(1, 2000):
+        made.turn([head(2 * number + 1)])
+        made.turn([f.window_update(2 * number + 1, 10) + f.window_update(0, 10)])
+    assert not made.connection.is_over
+
+
 MADE_YOU_RESET: dict[str, Callable[[int], bytes]] = {
     "a WINDOW_UPDATE of 0": lambda stream: head(stream) + f.window_update(stream, 0),
     "a window too large": lambda stream: head(stream) + f.window_update(stream, f.MAX_WINDOW),
