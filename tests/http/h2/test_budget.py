@@ -182,7 +182,7 @@ BOMBS: dict[str, list[str]] = {
     "large literals": ["HEADERS 1+ END_STREAM END_HEADERS # 82 84 87 01 01 61 00 01 61 7f 81 37, 61 x7168 * 99"],
     "long paths": [
         "HEADERS 1 END_STREAM END_HEADERS # 82 84 87 41 01 61 40 01 61 00",
-        "HEADERS 3+ END_STREAM END_HEADERS # 82 87 be 04 7f 81 37 2f, 61 x7167, be * 99",
+        "HEADERS 3+ END_STREAM END_HEADERS # 82 87 bf 04 7f 81 37 2f, 61 x7167, be * 99",
     ],
     "blocks without an end": ["HEADERS 1 END_STREAM # 82", "CONTINUATION 1 # 00 x1000 * 31"],
     "early priorities": ["PRIORITY_UPDATE 0 # 00 00 00 07 69 * 900"],
