@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.fuzz.targets.h2_sessions import DICTIONARY, make, seeds
-
 from tests.support.h2_peer import Peer
 from tests.support.h2_sessions import Session, block_reader
 
