@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 HIGH_WATER = 64 * 1024
 """Unsent in memory. All streams of a connection share it."""
+MOST_UNSENT = 4 * HIGH_WATER
+"""With so much unsent nothing more is read: it would be answered, and small answers add up too."""
 WRITE_BYTES = 64 * 1024
 """So much is collected before it goes to the transport within a turn."""
 TURN_BYTES = 1024 * 1024
@@ -64,6 +66,7 @@ class H2Connection(ClientConnection):
         "_is_paused",
         "_is_pump_due",
         "_is_pumping",
+        "_is_reading_paused",
         "_is_receiving",
         "_unflushed",
         "_waiting",
@@ -87,6 +90,7 @@ class H2Connection(ClientConnection):
         self._is_lingering = False
         self._is_flush_due = False
         self._is_paused = False
+        self._is_reading_paused = False
         self._is_pump_due = False
         self._is_pumping = False
         self._is_receiving = False
@@ -129,6 +133,9 @@ class H2Connection(ClientConnection):
         if self._waiting:
             self._pump()
         self._flush()
+        if self._is_paused and not self._is_reading_paused and self.transport.get_write_buffer_size() > MOST_UNSENT:
+            self._is_reading_paused = True
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The client sends nothing more; what it sent whole is still answered."""
@@ -144,6 +151,9 @@ class H2Connection(ClientConnection):
 
     def resume_writing(self) -> None:
         self._is_paused = False
+        if self._is_reading_paused and not self.transport.is_closing():
+            self._is_reading_paused = False
+            self.transport.resume_reading()
         if self._is_lingering:
             return
         self._pump()
@@ -403,6 +413,8 @@ class H2Connection(ClientConnection):
             return
         self._is_lingering = True
         self.deadline = self.context.now + LINGER_S
+        if self._is_reading_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
         if self._has_eof or self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
         else:
@@ -417,11 +429,17 @@ class H2Connection(ClientConnection):
     def sweep(self, now: float) -> None:
         """Called every 250 ms: act on what is overdue."""
         if self._is_lingering:
-            if now >= self.deadline:
+            if self.transport.get_write_buffer_size():
+                self.check_progress(now, has_more=False)
+            elif now >= self.deadline:
                 self.transport.abort()
             return
         for event in self.h2.sweep(now):
             self._take(event)
+        coming, so_far = self.h2.incomplete_body()
+        exchange = self.exchanges.get(coming)
+        if exchange is not None:
+            exchange.body_is_coming(so_far)
         for exchange in list(self.exchanges.values()):
             exchange.sweep(now)
         if self._is_lingering:

@@ -46,6 +46,7 @@ class H2Exchange(Books):
         "_left",
         "_queue",
         "_received",
+        "_seen",
         "_trailers",
         "most_body_bytes",
         "reading_deadline",
@@ -69,6 +70,7 @@ class H2Exchange(Books):
         self._has_body = True
         self._trailers = b""
         self._received = 0
+        self._seen = 0  # of a frame that is not whole yet
         self._is_ended = False  # our side of the stream
         self._is_loading = False  # a thread reads what is to be sent next
 
@@ -122,12 +124,23 @@ class H2Exchange(Books):
             self.connection.return_credit(self, len(data))
             self.refuse(RequestError(413, "the body is larger than max_body"))
             return
-        self.reading_deadline = self.connection.context.now + self.connection.context.limits.body_timeout_s
-        self.reading_pace.moved(len(data))
+        self._moved(len(data) - self._seen)
+        self._seen = 0
         if self.body_is_paused:
             self._hold(data)
         else:
             self._deliver(data)
+
+    def _moved(self, count: int) -> None:
+        context = self.connection.context
+        self.reading_deadline = context.now + context.limits.body_timeout_s
+        self.reading_pace.moved(count)
+
+    def body_is_coming(self, so_far: int) -> None:
+        """A frame of the body is on its way: ``so_far`` of its bytes are here."""
+        if so_far > self._seen and self.request.has_body:
+            self._moved(so_far - self._seen)
+            self._seen = so_far
 
     def _hold(self, data: bytes | None) -> None:
         """Keep a piece of the body, or its end, until somebody takes it; the client's window bounds that."""

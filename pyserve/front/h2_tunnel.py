@@ -77,5 +77,5 @@ class H2Tunnel(H2Exchange):
         self.connection.exchanges[self.stream] = other
         return other
 
-    def sweep(self, now: float) -> None:
-        pass
+    def body_is_coming(self, so_far: int) -> None: ...
+    def sweep(self, now: float) -> None: ...

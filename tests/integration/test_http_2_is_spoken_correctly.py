@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -318,6 +319,35 @@ def test_a_body_that_does_not_come_is_408(start_site: StartSite) -> None:
             stream = client.start("/echo", host, "POST", is_end=False)
             assert client.wait(stream)[0].status == 408
         assert client.ask("/hello").status == 200
+
+
+def test_a_body_that_comes_slowly_in_one_frame_comes(start_site: StartSite) -> None:
+    site = start_site(trial.both(), server=CLEAR, limits='body_timeout = "1s"')
+    with H2Client(site.address) as client:
+        stream = client.start("/sha256", "w", "POST", is_end=False)
+        client.send(b"\0\x20\0\0\x01" + stream.to_bytes(4, "big"))
+        for _ in range(8):
+            time.sleep(0.3)
+            client.send(b"x" * 1024)
+        assert client.wait(stream)[0].text.endswith(" 8192")
+
+
+def test_who_asks_and_never_reads_costs_little(start_site: StartSite) -> None:
+    site = start_site(trial.one("asgi"), server=CLEAR)
+    site.get("/hello")
+    with site.memory_within(16 * MIB), H2Client(site.address) as client:
+        head = client.h2.encoder.encode(
+            [(":method", "HEAD"), (":scheme", "http"), (":authority", "a"), (":path", "/hello")]
+        )
+        client.socket.settimeout(1.0)
+        before = len(head).to_bytes(3, "big") + b"\x01\x05"
+        try:
+            for first in range(1, 1_000_001, 2000):
+                numbers = range(first, first + 2000, 2)
+                client.send(b"".join([before + number.to_bytes(4, "big") + head for number in numbers]))
+        except OSError:
+            pass  # it is sent away, or not read any more
+        assert site.get("/hello").status == 200
 
 
 def test_a_stream_whose_window_stays_shut_is_reset(start_site: StartSite, tmp_path: Path) -> None:

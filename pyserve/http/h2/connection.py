@@ -200,6 +200,16 @@ class Connection:
         """Did it fail, or was it aborted? Nothing is read any more."""
         return self._is_over
 
+    def incomplete_body(self) -> tuple[int, int]:
+        """Return the stream and the bytes so far of a DATA frame that is on its way; (0, 0) = there is none.
+
+        ``BodyReceived`` is told of whole frames: who times a body sees here that it is coming.
+        """
+        buffer = self._buffer
+        if len(buffer) < 9 or buffer[3] != f.DATA or self._expects != -1:
+            return 0, 0
+        return int.from_bytes(buffer[5:9], "big") & f.MAX_STREAM, len(buffer) - 9
+
     # What came.
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
