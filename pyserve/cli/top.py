@@ -70,7 +70,7 @@ def _parts(request: str) -> list[int]:
 def ask_all(files: Sequence[str], admin_path: str | None) -> dict[str, Any]:
     """Return the requests of all fronts, the oldest first. A front that is just being replaced has none."""
     requests: list[dict[str, Any]] = []
-    total = front = 0
+    total = sockets = front = 0
     fronts = 1
     while front < fronts:
         try:
@@ -81,10 +81,11 @@ def ask_all(files: Sequence[str], admin_path: str | None) -> dict[str, Any]:
             answer = {}
         fronts = max(fronts, int(answer.get("fronts", 1)))
         total += int(answer.get("total", 0))
+        sockets += int(answer.get("websockets", 0))
         requests += answer.get("requests", [])
         front += 1
     requests.sort(key=lambda row: -float(row.get("age_s", 0)))
-    return {"total": total, "requests": requests}
+    return {"total": total, "websockets": sockets, "requests": requests}
 
 
 def ask(files: Sequence[str], admin_path: str | None, *words: str | int) -> dict[str, Any]:
@@ -112,9 +113,10 @@ def _table(answer: dict[str, Any], most: int | None) -> Table:
     from rich.text import Text
 
     rows = answer["requests"]
-    table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, show_edge=False, title=f"{answer['total']} requests", title_justify="left"
-    )
+    title = f"{answer['total']} requests"
+    if sockets := answer.get("websockets"):
+        title += f", {sockets} WebSockets beside them"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, title=title, title_justify="left")
     for name in ("id", "age", "phase", "app", "worker", "request", "client"):
         table.add_column(name, justify="right" if name == "age" else "left", overflow="fold")
     for row in rows[:most]:

@@ -28,7 +28,8 @@ def list_running(front: int, fronts: int, pools: list[Pool]) -> dict[str, Any]:
         for worker in pool.workers.values():
             found += [_describe(pool, worker, call, now, front) for call in worker.streams.values()]
     found.sort(key=lambda row: -row["age_s"])
-    return {"front": front, "fronts": fronts, "total": len(found), "requests": found[:MOST]}
+    sockets = sum(len(worker.sockets) for pool in pools for worker in pool.workers.values())
+    return {"front": front, "fronts": fronts, "total": len(found), "websockets": sockets, "requests": found[:MOST]}
 
 
 def _describe(pool: Pool, worker: Worker | None, call: AppCall, now: float, front: int) -> dict[str, Any]:

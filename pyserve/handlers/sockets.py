@@ -28,6 +28,8 @@ CLOSE_EVERY_S = 0.05
 GRACE_PART = 0.7
 """Of the grace time; in the rest clients answer the close and applications end."""
 SWEEPS_PER_TICK = 4
+FULL = 0.7
+"""Of the limit: where the number of workers follows the load, the master is told from then on."""
 
 
 class Sockets:
@@ -117,6 +119,8 @@ class Sockets:
         return best, has_open
 
     def _dispatch(self, call: SocketCall, worker: Worker) -> None:
+        if self._startup_timeout_s and len(worker.sockets) >= self._limit * FULL:
+            self._reports.app_wanted(self._pool.index)
         call.deadline = monotonic() + self._timeout_s
         stream = self._pool.next_stream()
         worker.sockets[stream] = call

@@ -31,7 +31,7 @@ from pyserve.master.resources import Resources
 from pyserve.master.templates import TemplateCommand, TemplateKeeper, last_line, text_of
 from pyserve.net.channels import MessageChannel, shared_memory
 from pyserve.wire import messages
-from pyserve.wire.board import IN_FLIGHT, SERVED
+from pyserve.wire.board import IN_FLIGHT, SERVED, SOCKETS
 from pyserve.wire.frames import INTERFACE_NAMES, WireError
 from pyserve.wire.scoreboard import PAGE_BYTES, STACK_SIGNAL
 
@@ -219,7 +219,8 @@ class Pool:
             self._keeper.rest()
 
     def _running(self, worker: Worker) -> int:
-        return self._resources.board.slot_total(worker.slot, IN_FLIGHT)
+        board = self._resources.board
+        return board.slot_total(worker.slot, IN_FLIGHT) + board.slot_total(worker.slot, SOCKETS)
 
     def _fill(self, present: list[Worker]) -> None:
         """Order the workers that are missing, as far as the restart policy and the slots allow."""

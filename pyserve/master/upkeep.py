@@ -7,6 +7,7 @@ and ``recycling``, who are pure, and done by the pool.
 from __future__ import annotations
 
 import os
+from math import ceil
 
 from pyserve.master import figures, recycling
 from pyserve.master.budget import Budget
@@ -14,8 +15,8 @@ from pyserve.master.child import Worker
 from pyserve.master.loop import Loop, Timer
 from pyserve.master.pool import Pool
 from pyserve.master.resources import Resources, most_workers
-from pyserve.master.scaling import Load, Scaler
-from pyserve.wire.board import IN_FLIGHT, QUEUED, SERVED
+from pyserve.master.scaling import FULL, Load, Scaler
+from pyserve.wire.board import IN_FLIGHT, QUEUED, SERVED, SOCKETS
 
 LOOK_S = 1.0
 MEMORY_LOOK_S = 0.1
@@ -114,6 +115,9 @@ class Upkeep:
         board, app = self._resources.board, self.pool.app
         running = sum(board.slot_total(worker.slot, IN_FLIGHT) for worker in self.pool.workers.values())
         slots = app.concurrency if self.pool.interface == "asgi" else app.threads
+        sockets = sum(board.slot_total(worker.slot, SOCKETS) for worker in self.pool.workers.values())
+        if sockets:  # they have places of their own: as much of a worker as they take of those
+            running += ceil(sockets * slots / (app.websockets * FULL))
         return Load(board.app_total(self.pool.index, QUEUED), running, slots, served, processors)
 
     # Time passes

@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 import pyserve
 from pyserve.errors import ApplicationError, CannotStart, ConfigError
@@ -62,6 +64,29 @@ async def test_a_live_asgi_application_runs_on_the_callers_loop() -> None:
     async with pyserve.Server(app, listen=ANY_PORT, config=QUIET) as server:
         assert (await get(server, "/a")).text == "asgi /a"
     assert loops[-1] is asyncio.get_running_loop()
+
+
+async def test_a_live_asgi_application_has_websockets() -> None:
+    ended: list[Any] = []
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        assert scope["type"] == "websocket", "no lifespan here"
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({**message, "type": "websocket.send"})
+        ended.append(message["code"])
+
+    async with pyserve.Server(app, listen=ANY_PORT, config=QUIET) as server:
+        async with connect(url(server).replace("http", "ws"), proxy=None) as client:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+        assert ended == [1000]
+        late = await connect(url(server).replace("http", "ws"), proxy=None)
+    with pytest.raises(ConnectionClosed):
+        await late.recv()
+    assert late.close_code == 1001
+    assert ended == [1000, 1001]
 
 
 async def test_a_live_wsgi_application_runs_in_threads_beside_the_loop() -> None:

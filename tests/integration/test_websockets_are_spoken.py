@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 import zlib
 from pathlib import Path
 
@@ -376,3 +377,32 @@ def test_a_request_on_a_kept_connection_may_become_a_websocket(site: Site) -> No
         client.send(close())
         assert one.read_close() == (1000, "")
         assert client.is_closed()
+
+
+def test_a_worker_with_websockets_is_needed(start_site: StartSite, tmp_path: Path) -> None:
+    text = sites(tmp_path / "notes").replace("workers = 1", 'workers = { min = 0, max = 2, idle = "1s" }')
+    site = start_site(text)
+    assert site.workers("s") == []
+    with site.connect() as client:
+        one = WebSocket(client)  # it waits for the worker that is started for it
+        pids = site.worker_pids("s")
+        assert len(pids) == 1
+        for _ in range(3):
+            time.sleep(1)  # longer than a worker that nobody needs may stay
+            one.send("still here?")
+            assert one.read() == "still here?"
+        assert site.worker_pids("s") == pids
+        client.send(close())
+        assert one.read_close() == (1000, "")
+    wait_until(lambda: site.workers("s") == [], "nobody needs it", 20)
+
+
+def test_more_workers_are_started_before_the_places_are_all_taken(start_site: StartSite, tmp_path: Path) -> None:
+    text = sites(tmp_path / "notes", "websockets = 10")
+    site = start_site(text.replace("workers = 1", 'workers = { min = 1, max = 2, idle = "1m" }'))
+    clients = [site.connect() for _ in range(9)]
+    for client in clients:
+        WebSocket(client)
+    wait_until(lambda: len(site.workers("s")) == 2, "a second worker")
+    for client in clients:
+        client.close()
