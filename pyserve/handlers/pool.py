@@ -668,11 +668,12 @@ class Pool:
                 became = f"502 {call.exchange.fail(502, reason)}"
             if has_started:
                 began.append(f"{_named(call)}, {now - call.exchange.started:.3f} s, {became}")
+        waiting = len(streams) - len(began)
         if worker.sockets:
             told = self.sockets.worker_died(worker, how, last_started)  # type: ignore[union-attr]
             if told:
-                began.append(told)
-        self._reports.worker_left(worker.number, _running_words(began[::-1], len(streams) - len(began)))
+                began.insert(0, told)  # the last line, where few are told
+        self._reports.worker_left(worker.number, _running_words(began[::-1], waiting))
         self.pump()
 
     def set_reason(self, reason: str) -> None:

@@ -307,7 +307,7 @@ def test_a_worker_that_died_closes_with_1012_and_moves_what_it_had_not_begun() -
     room.pool.remove(1, "was killed")
     assert opened.take() == frame(CLOSE, b"\x03\xf4")
     assert (room.calls(2), asked.over) == ([waiting], False)
-    assert "1 WebSocket, closed with 1012" in room.left[0][1]
+    assert room.left == [(1, "1 WebSocket, closed with 1012")]
 
 
 def test_clients_are_sent_away_a_few_at_a_time() -> None:
