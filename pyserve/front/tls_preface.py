@@ -29,6 +29,7 @@ from pyserve.http.client_hello import (
 from pyserve.wire.codec import Peer
 
 HANDSHAKE_TIMEOUT_S = 10.0
+DRAIN_S = 1.0
 MAX_EARLY_BYTES = 64 * 1024
 """A client may send its first flight in one go; more than that before the handshake is done is no client."""
 _CHALLENGE = b"acme-tls/1"
@@ -259,7 +260,8 @@ class TlsPreface(asyncio.Protocol):
         self.transport.close()
 
     def drain(self) -> None:
-        """The handshake is on its way, or the deadline is near."""
+        """What is on its way gets a moment."""
+        self.deadline = min(self.deadline, self._context.now + DRAIN_S)
 
     def abort(self) -> None:
         self.transport.abort()

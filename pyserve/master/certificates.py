@@ -176,15 +176,10 @@ class Certificates:
     def look_now(self, name: str) -> None:
         """The certificate of a site has a new file, put there whole: it need not be seen twice."""
         for site in self._sites:
-            if site.name == name and self._line is None and not self._is_stopping:
+            if site.name == name and not self._pid and not self._is_stopping:
                 site.seen = _signature(site.tls)
                 if site.seen != site.proved:
                     self._prove([site])
-
-    def look_again(self) -> None:
-        """Have everything proved anew, whatever the files look like; what is under way comes first."""
-        if self._line is None and self._sites and not self._is_stopping:
-            self._prove(self._sites)
 
     def _warn(self) -> None:
         now = time.time()

@@ -64,6 +64,8 @@ def build_context(
     # All that are left are good, so the client says which one it is fastest with.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     _restrict_groups(context)
+    # Tickets are kept by clients; what would be kept here, for those that know none, is 40 MB for each site.
+    _control(context, _SSL_CTRL_SET_SESS_CACHE_MODE, _SSL_SESS_CACHE_OFF, None)
     # One for each handshake: a second one costs 13 µs of 180, and is of use to who opens several connections at once.
     context.num_tickets = 1
     if protocols:
@@ -72,7 +74,6 @@ def build_context(
         # A resumed session would skip the look at the certificate, whatever has become of it and of the authorities.
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
-        _forget_sessions(context)
         context.verify_mode = _VERIFY[client_auth]
         context.load_verify_locations(cadata=material.client_ca.decode("ascii", "replace"))
     _load(context, material)
@@ -104,16 +105,12 @@ def _restrict_groups(context: ssl.SSLContext) -> None:
         _control(context, _SSL_CTRL_SET_GROUPS_LIST, 0, _GROUPS.encode())
 
 
-def _forget_sessions(context: ssl.SSLContext) -> None:
-    _control(context, _SSL_CTRL_SET_SESS_CACHE_MODE, _SSL_SESS_CACHE_OFF, None)
-
-
 def _control(context: ssl.SSLContext, command: int, number: int, argument: bytes | None) -> None:
     """Call ``SSL_CTX_ctrl``, for what Python's ``ssl`` has no word for.
 
-    SAFETY: the pointer is the first thing behind the object's head in all versions from 2.7 to 3.14; in others, and in
-    other implementations, nothing is done: the curves are then the library's own choice, the sessions stay bound to
-    their context.
+    SAFETY: the pointer is the first thing behind the object's head in all versions from 2.7 to 3.14. In others, and in
+    other implementations, nothing is done: the curves are the library's own choice then, and sessions are kept, bound
+    to their context.
     """
     if sys.implementation.name != "cpython" or sys.version_info >= _LAYOUT_KNOWN_BELOW:
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import GROUPS, SCENARIOS, scenarios_of
+from benchmarks.identity import make_identity
 from benchmarks.nginx import PROXY_LOCATION, UWSGI_LOCATION, nginx_config, nginx_program, proxy_upstream
 from benchmarks.servers import Program, Running, Stack, StackError, free_port
 from benchmarks.sites import contenders
@@ -33,7 +34,10 @@ def test_a_group_stands_for_its_scenarios_in_the_order_of_the_list() -> None:
 
 
 def test_the_configs_for_pyserve_load(tmp_path: Path) -> None:
-    for number, contender in enumerate([pyserve_app("wsgi", workers=2), pyserve_files(tmp_path), *contenders()]):
+    (tmp_path / "tls").mkdir()
+    on_tls = pyserve_files(tmp_path, make_identity(tmp_path / "tls"))
+    stacks = [pyserve_app("wsgi", workers=2), pyserve_files(tmp_path), on_tls, *contenders()]
+    for number, contender in enumerate(stacks):
         assert contender.build
         stack = contender.build(tmp_path)
         file = tmp_path / f"{number}.toml"
@@ -49,9 +53,11 @@ def test_the_configs_for_pyserve_load(tmp_path: Path) -> None:
     [PROXY_LOCATION, UWSGI_LOCATION, "root /tmp;\ngzip_static on;"],
     ids=["proxy", "uwsgi", "files"],
 )
-def test_nginx_accepts_its_config(tmp_path: Path, location: str) -> None:
+@pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
+def test_nginx_accepts_its_config(tmp_path: Path, location: str, is_tls: bool) -> None:
     upstream = proxy_upstream(tmp_path / "app.sock", keepalive=True)
-    (tmp_path / "nginx.conf").write_text(nginx_config(tmp_path, free_port(), location, upstream))
+    identity = make_identity(tmp_path) if is_tls else None
+    (tmp_path / "nginx.conf").write_text(nginx_config(tmp_path, free_port(), location, upstream, identity=identity))
     argv = nginx_program(find_tools().find("nginx"), tmp_path).argv
     checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, check=False)
     assert "syntax is ok" in checked.stderr

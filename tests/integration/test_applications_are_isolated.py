@@ -19,8 +19,10 @@ from pyserve.config.model import ResourceLimits
 from pyserve.master.cgroups import Cgroups, wanted_controllers
 from pyserve.master.kernel import identity_of
 from tests.support import foreign, tools
+from tests.support.certificates import Authority
 from tests.support.foreign import Interpreter
 from tests.support.site import APPS, Site, StartSite
+from tests.support.tls_client import TlsClient, client_context
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -307,17 +309,25 @@ def test_fronts_drop_to_their_user_and_serve(start_site: StartSite, open_folder:
     own = foreign.copied_interpreter(f"python3.{sys.version_info.minor}", open_folder)
     packages = open_folder / "packages"
     shutil.copytree(ROOT / "pyserve", packages / "pyserve", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("uvloop", "httptools", "h11", "setproctitle"):
+    for name in ("uvloop", "httptools", "h11", "setproctitle", "cryptography", "_cffi_backend"):
         spec = find_spec(name)
         assert spec is not None
         assert spec.origin is not None
-        shutil.copytree(Path(spec.origin).parent, packages / name)
+        if spec.submodule_search_locations is None:
+            shutil.copy(spec.origin, packages)
+        else:
+            shutil.copytree(Path(spec.origin).parent, packages / name)
     # The command's own interpreter gives way to the copy.
     under = ["sh", "-c", f'shift; exec {own.path} "$@"', "sh"]
     put_app(open_folder / "shop")
+    authority = Authority()
+    authority.write(open_folder, "files", "files")
+    os.chmod(open_folder / "files.key", 0o600)  # for root alone
+    tls = f'tls = {{ cert = "{open_folder}/files.pem", key = "{open_folder}/files.key", redirect = false }}'
+    files = f'[site.files]\nhosts = ["files"]\nfiles = "{open_folder}/shop"\n{tls}\n'
     site = start_site(
-        tables("shop", open_folder / "shop", "") + f'[site.files]\nhosts = ["files"]\nfiles = "{open_folder}/shop"\n',
-        server=f'user = "{account.pw_name}"',
+        tables("shop", open_folder / "shop", "") + files,
+        server=f'user = "{account.pw_name}"\nhttps = "127.0.0.1:0"',
         under=under,
         env={"PYTHONPATH": str(packages), "LD_LIBRARY_PATH": own.libraries},
     )
@@ -330,3 +340,5 @@ def test_fronts_drop_to_their_user_and_serve(start_site: StartSite, open_folder:
         assert os.stat(f"/proc/{pid}/environ").st_uid == 0
     assert site.get("/own_wsgi.py", "files").body == (APPS / "own_wsgi.py").read_bytes()
     assert site.get("/private", "files").status in (403, 404)
+    with TlsClient(site.https, client_context(authority.pem), "files") as client:
+        assert client.get("/own_wsgi.py", "files").status == 200
