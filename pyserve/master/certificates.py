@@ -25,6 +25,7 @@ LOOK_S = 1.0
 RENEW_S = 31 * 86400.0
 AT_ONCE = 256
 """Sites in one list, and one file: a message has a limit, and so has the number of descriptors."""
+CLOSED_BUT_ALIVE_S = 2.0
 PROOF_S = 60.0
 """A list that takes longer is given up: the files may lie on a disk that hangs."""
 
@@ -162,7 +163,7 @@ class Certificates:
             before, site.seen = site.seen, _signature(site.tls)
             if site.seen == before and (site.seen != site.proved or self._is_to_be_made_anew(site)):
                 changed.append(site)
-        if changed and self._line is None:
+        if changed and not self._pid:
             self._prove(changed)
         self._warn()
         self._look_later()
@@ -307,6 +308,8 @@ class Certificates:
         if self._line is not None:
             self._line.close()  # its end is the prover's
             self._line = None
+        if pid := self._pid:
+            self._loop.after(CLOSED_BUT_ALIVE_S, lambda: self._kill_if_still(pid))
         asked, self._asked = self._asked, []
         self._answers = []
         if self._file is not None:
@@ -315,6 +318,10 @@ class Certificates:
         if asked and not self._is_stopping:
             self._fail(asked, "could not be proved; the error log may say why")
         self._on_settled()
+
+    def _kill_if_still(self, pid: int) -> None:
+        if pid == self._pid:
+            child.kill(pid)
 
     def _ended(self, why: str) -> None:
         if why:

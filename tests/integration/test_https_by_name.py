@@ -225,6 +225,7 @@ def test_half_open_handshakes_are_ended_and_hold_up_nobody(site: Site) -> None:
     assert site.status()["fronts"][0]["tls"]["failed"]["timeout"] == 40
 
 
+@pytest.mark.needs("openssl")
 def test_what_is_no_tls_gets_one_answer_or_none(site: Site) -> None:
     with Client(site.https) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
@@ -319,3 +320,18 @@ def test_a_proxy_may_say_who_is_behind_it(start_site: StartSite, tmp_path: Path)
                     client.send(outgoing.read())
     environ = json.loads(answer[answer.index(b"{") : answer.index(b"}") + 1])
     assert (environ["REMOTE_ADDR"], environ["SERVER_PORT"], environ["HTTPS"]) == ("192.0.2.77", "443", "on")
+
+
+@pytest.mark.needs("curl")
+def test_curl_follows_from_http_to_the_right_site_on_https(site: Site) -> None:
+    resolve = [
+        word
+        for name in ("a.test", "new.test")
+        for port in (site.address[1], site.https[1])
+        for word in ("--resolve", f"{name}:{port}:127.0.0.1")
+    ]
+    (site.folder / "ca.pem").write_bytes(CA.pem)
+    urls = [f"http://{name}:{site.address[1]}/small.txt" for name in ("a.test", "new.test")]
+    command = ["curl", "-sS", "--fail", "--location", "--cacert", str(site.folder / "ca.pem"), *resolve, *urls]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (answer.stdout, answer.stderr) == ("small\nnew", "")

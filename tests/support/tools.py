@@ -27,6 +27,8 @@ PACKAGES = {
     "wrk": "wrk",
     "npm": "npm",
     "pebble": "pebble",
+    "curl": "curl",
+    "openssl": "openssl",
 }
 # What no package gives: Debian and its kin have them, others do without.
 OF_DEBIAN = ("apt-get", "dpkg-deb")
