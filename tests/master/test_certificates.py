@@ -125,9 +125,11 @@ def test_a_prover_that_fails_costs_only_what_it_was_to_tell(
         child, "module_command", lambda module, fd: ([sys.executable, "-c", f"import sys; {code}", str(fd)], None)
     )
     monkeypatch.setattr(module, "PROOF_S", 0.3)
+    monkeypatch.setattr(module, "CLOSED_BUT_ALIVE_S", 0.1)
     stage = Stage(pair(tmp_path, "a"))
     stage.certificates.start()
     stage.run_until(lambda: stage.certificates.are_settled)
     assert stage.fronts.told[0][0] == messages.CERTIFICATE_MISSING
     assert any("could not be proved" in line for line in stage.resources.log.lines)
+    stage.run_until(lambda: stage.certificates.are_gone)
     stage.close()
