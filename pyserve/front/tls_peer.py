@@ -12,6 +12,8 @@ from pyserve.http.distinguished_name import write_name
 from pyserve.wire.codec import TlsPeer
 
 MAX_CHAIN_BYTES = 32 * 1024
+MAX_SERVER_CERT_BYTES = 8 * 1024
+"""Of these the part of a request that is the same for a connection is made, which has a limit of 64 KiB."""
 _MAX_NAME_CHARACTERS = 4096
 
 # What the registry of TLS calls them (RFC 8446 §B.4, RFC 5289, RFC 7905).
@@ -37,7 +39,9 @@ def describe(ssl_object: ssl.SSLObject, identity: Identity) -> TlsPeer:
     number = _CIPHER_NUMBERS.get(cipher_name, 0)
     if identity.tls.client_auth == "none":
         return TlsPeer(version, number, cipher_name)
-    return _with_client(TlsPeer(version, number, cipher_name, True, identity.leaf), ssl_object)
+    leaf = identity.leaf
+    server_cert = leaf if len(leaf) <= MAX_SERVER_CERT_BYTES else None
+    return _with_client(TlsPeer(version, number, cipher_name, True, server_cert), ssl_object)
 
 
 def _with_client(tls: TlsPeer, ssl_object: ssl.SSLObject) -> TlsPeer:

@@ -23,7 +23,7 @@ class HttpsGate:
     def __init__(self, inner: Handler, fault: Callable[[], tuple[str, bool]], port: Callable[[], int]) -> None:
         """``fault``: why the site can't be had on https, "" = it can; and whether that is only a matter of time.
 
-        ``port``: of https, for who is sent there.
+        ``port``: of https, for who is sent there; 0 = nobody knows (a Unix socket behind something else).
         """
         self._inner = inner
         self._fault = fault
@@ -50,7 +50,7 @@ class HttpsGate:
             exchange.fail(400, "without a host nobody can be sent to https")
             return
         port = self._port()
-        where = request.host.encode("ascii", "replace") + (b"" if port == 443 else b":%d" % port)
+        where = request.host.encode("ascii", "replace") + (b"" if port in (0, 443) else b":%d" % port)
         target = encode(request.raw_path, AS_WRITTEN)
         if request.query:
             target += b"?" + encode(request.query, AS_WRITTEN)

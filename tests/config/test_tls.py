@@ -89,6 +89,14 @@ def test_https_alone_means_no_http() -> None:
     assert read_tree(tree).config.server.listeners == (Listener(port=80), Listener(port=443, is_tls=True))
 
 
+def test_an_address_speaks_http_or_https() -> None:
+    tree = tomllib.loads(BASE % PAIR)
+    tree["server"] |= {"http": [":80", ":443"]}
+    assert [f"{problem.key}: {problem.message}" for problem in read_tree(tree).problems] == [
+        'server.http[2]: ":443" is taken by https: one address speaks one of them'
+    ]
+
+
 def test_a_local_authority_needs_names() -> None:
     loaded = read_tree(tomllib.loads((BASE % "local_ca = true").replace('"a.test"', '"~a"')))
     assert [problem.message for problem in loaded.problems] == [
