@@ -34,6 +34,8 @@ SCENARIOS = (
     "tls_files",
     "tls_handshakes",
     "tls_large",
+    "h2_files",
+    "h2_hello",
     "idle_connections",
     "preload",
     "startup",

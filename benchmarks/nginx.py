@@ -42,7 +42,7 @@ def nginx_config(
     ``open_file_cache``: how many files nginx may keep open. ``identity``: over TLS, with this certificate.
     """
     tls = "" if identity is None else TLS.format(cert=identity.cert, key=identity.key)
-    ssl = "" if identity is None else " ssl"
+    ssl = "" if identity is None else " ssl http2"
     user = f"user {pwd.getpwuid(0).pw_name};\n" if os.geteuid() == 0 else ""
     upstream_block = f"  upstream app {{\n{_indent(upstream, 4)}\n  }}\n" if upstream else ""
     temporary = "".join(

@@ -65,8 +65,10 @@ def pyserve_app(
     entry: str = APPS,
     root: Path = REPOSITORY,
     more: str = "",
+    identity: Identity | None = None,
 ) -> Contender:
-    """``workers``: how many, or a table; ``entry``: the module, below ``root``; ``more``: further keys of the app."""
+    """``workers``: how many, or a table; ``entry``: the module, below ``root``; ``more``: further keys of the app;
+    ``identity``: over TLS, with this certificate."""
     return pyserve(
         f"""
 [app.hello]
@@ -79,9 +81,15 @@ threads = {threads}
 [site.bench]
 hosts = ["bench.localhost"]
 app   = "hello"
-""",
+{_tls_of(identity)}""",
         name,
+        is_tls=identity is not None,
     )
+
+
+def _tls_of(identity: Identity | None) -> str:
+    """Return the site's lines for this certificate; wrk sends the address for a name."""
+    return f'default = true\ntls = {{ cert = "{identity.cert}", key = "{identity.key}" }}\n' if identity else ""
 
 
 Argv = tuple[str, ...]
@@ -122,6 +130,27 @@ def granian_alone(settings: Settings, interface: str, workers: int, connections:
         )
 
     return _alone(settings, "granian", "granian", argv)
+
+
+def granian_tls(settings: Settings, identity: Identity) -> Contender:
+    """HTTP/1.1 or HTTP/2, as the client asks."""
+
+    def argv(port: int) -> Argv:
+        address = ("--host", "127.0.0.1", "--port", str(port), "--http", "auto")
+        tls = ("--ssl-certificate", str(identity.cert), "--ssl-keyfile", str(identity.key))
+        how = ("--interface", "asgi", "--workers", "1", "--loop", "uvloop", "--backpressure", "1000")
+        return (settings.tools.find("granian"), *how, *address, *tls, "--access-log", f"{APPS}:asgi")
+
+    return _alone(settings, "granian", "granian", argv, is_tls=True)
+
+
+def hypercorn_tls(settings: Settings, identity: Identity) -> Contender:
+    def argv(port: int) -> Argv:
+        tls = ("--certfile", str(identity.cert), "--keyfile", str(identity.key))
+        how = ("--workers", "1", "--worker-class", "uvloop", "--access-logfile", "-")
+        return (settings.tools.find("hypercorn"), f"{APPS}:asgi", "--bind", f"127.0.0.1:{port}", *tls, *how)
+
+    return _alone(settings, "hypercorn", "hypercorn", argv, is_tls=True)
 
 
 def gunicorn_alone(settings: Settings, attribute: str, workers: int, kind: str = "sync", threads: int = 1) -> Contender:
@@ -182,11 +211,7 @@ def nginx_uwsgi(settings: Settings, attribute: str, workers: int) -> Contender:
 def pyserve_files(public: Path, identity: Identity | None = None) -> Contender:
     """``identity``: over TLS, with this certificate."""
     site = f'\n[site.bench]\nhosts = ["bench.localhost"]\nfiles = "{public}"\n'
-    if identity is None:
-        return pyserve(site)
-    # wrk sends the address for a name.
-    tls = f'default = true\ntls = {{ cert = "{identity.cert}", key = "{identity.key}" }}\n'
-    return pyserve(site + tls, is_tls=True)
+    return pyserve(site + _tls_of(identity), is_tls=identity is not None)
 
 
 def nginx_files(
@@ -216,7 +241,7 @@ def nginx_files(
     return Contender(name, build)
 
 
-def _alone(settings: Settings, name: str, tool: str, argv: Callable[[int], Argv]) -> Contender:
+def _alone(settings: Settings, name: str, tool: str, argv: Callable[[int], Argv], *, is_tls: bool = False) -> Contender:
     """A server without a front; its output is its access log."""
     missing = missing_for(settings.tools, tool)
     if missing:
@@ -224,7 +249,7 @@ def _alone(settings: Settings, name: str, tool: str, argv: Callable[[int], Argv]
 
     def build(folder: Path) -> Stack:
         port, log = free_port(), folder / "output.log"
-        return Stack(name, folder, (Program(argv(port), log),), port, access_logs=(log,))
+        return Stack(name, folder, (Program(argv(port), log),), port, access_logs=(log,), is_tls=is_tls)
 
     return Contender(name, build)
 

@@ -16,11 +16,13 @@ from pathlib import Path
 
 HOW_TO_GET = {
     "wrk": "apt-get install wrk",
+    "h2load": "apt-get install nghttp2-client",
     "nginx": "apt-get install nginx-light",
     "uwsgi": "apt-get install uwsgi-core uwsgi-plugin-python3, or pip install uwsgi in the peers' venv",
     "uvicorn": "pip install uvicorn uvloop httptools in the peers' venv",
     "django-admin": "pip install django in the peers' venv",
     "gunicorn": "pip install gunicorn in the peers' venv",
+    "hypercorn": "pip install hypercorn in the peers' venv",
     "granian": "pip install 'granian[uvloop]' in the peers' venv",
 }
 
