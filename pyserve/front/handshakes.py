@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from pyserve.front.certificates import Certificates
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from pyserve.front.challenge_certificates import ChallengeCertificates
 
 AT_ONCE = 8
-"""In one turn: 2 to 6 ms."""
+AT_ONCE_S = 0.002
+"""So many in so long, which is about one turn of the loop; the next ones wait for the next turn."""
 KINDS = ("timeout", "no_tls", "bad_hello", "unknown_name", "refused", "no_protocol", "client_certificate", "other")
 """Of failures: the client was too slow, speaks something else, named no site, a site without certificate, no protocol
 that is spoken here, has no certificate that is let in, and everything that the TLS library says."""
@@ -31,12 +33,12 @@ class Waiting(Protocol):
 class Handshakes:
     """One per front. ``counts``: in the order of ``FIGURES``."""
 
-    __slots__ = ("_is_due", "_left", "_line", "_loop", "certificates", "challenges", "counts")
+    __slots__ = ("_left", "_line", "_loop", "_since", "certificates", "challenges", "counts")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, certificates: Certificates) -> None:
         self._loop = loop
-        self._left = AT_ONCE
-        self._is_due = False
+        self._left = 0
+        self._since = 0.0
         self._line: deque[Waiting] = deque()
         self.certificates = certificates
         self.counts = [0] * len(FIGURES)
@@ -44,24 +46,25 @@ class Handshakes:
         """None where no site gets its certificate by itself."""
 
     def enter(self, handshake: Waiting) -> None:
-        """Begin it now, or in a turn to come if this one has seen enough."""
-        if self._line or not self._left:
-            self._line.append(handshake)
-        else:
-            self._left -= 1
-            handshake.begin()
-        if not self._is_due:
-            self._is_due = True
+        """Begin it now, or in a turn to come if many have been begun just now."""
+        if not self._line:
+            now = monotonic()
+            if now - self._since >= AT_ONCE_S:
+                self._since, self._left = now, AT_ONCE
+            if self._left:
+                self._left -= 1
+                handshake.begin()
+                return
             self._loop.call_soon(self._next_turn)
+        self._line.append(handshake)
 
     def _next_turn(self) -> None:
         line = self._line
-        self._left = AT_ONCE
+        self._since, self._left = monotonic(), AT_ONCE
         while line and self._left:
             self._left -= 1
             line.popleft().begin()
-        self._is_due = bool(line) or self._left < AT_ONCE
-        if self._is_due:
+        if line:
             self._loop.call_soon(self._next_turn)
 
     def failed(self, kind: str) -> None:

@@ -217,15 +217,18 @@ class TlsTransport(asyncio.Transport):
     def write_now(self, data: bytes | memoryview) -> None:
         """Encrypt and hand on; what was gathered has to have gone (``flush``). ``data`` may change afterwards."""
         try:
-            done = self._write(data)
-            if done < len(data):  # the library makes a record in each call
-                with memoryview(data) as view:
-                    while done < len(data):
-                        done += self._write(view[done : done + RECORD_BYTES])
+            self._encrypt(data)
         except ssl.SSLError:
             self._broken()
             return
         self._raw.write(self._outgoing.read())
+
+    def _encrypt(self, data: bytes | memoryview) -> None:
+        done = self._write(data)
+        if done < len(data):  # the library makes a record in each call
+            with memoryview(data) as view:
+                while done < len(data):
+                    done += self._write(view[done : done + RECORD_BYTES])
 
     def flush(self) -> None:
         """Send what is gathered."""
@@ -257,9 +260,11 @@ class TlsTransport(asyncio.Transport):
     def _say_farewell(self) -> None:
         if self._raw.is_closing():
             return
-        if self._gathered:
-            self._flush()
+        gathered, self._gathered = self._gathered, []
+        self._gathered_bytes = 0
         try:
+            if gathered:  # in one write with the farewell: most connections that are closed here had one last answer
+                self._encrypt(b"".join(gathered))
             self._shutdown()
         except ssl.SSLError:
             pass  # the client's own farewell has not come, and nobody waits for it

@@ -9,6 +9,7 @@ HOT: once per handshake (benchmarks/tls_handshakes.py).
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 MAX_HELLO_BYTES = 32 * 1024
@@ -28,6 +29,7 @@ NO_APPLICATION_PROTOCOL = 120
 
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _SERVER_NAME, _ALPN = 0, 16
+_EXTENSION = struct.Struct(">HH")
 
 
 class ClientHello(NamedTuple):
@@ -68,6 +70,11 @@ def read_client_hello(data: bytes | bytearray) -> ClientHello | None:
 
 def _join_records(data: bytes | bytearray) -> bytes | None:
     """Return the whole handshake message without its header; it may lie in several records (RFC 8446 §5.1)."""
+    if len(data) >= 9:  # nearly always it is one record
+        length = data[3] << 8 | data[4]
+        wanted = data[6] << 16 | data[7] << 8 | data[8]
+        if data[5] == _CLIENT_HELLO and wanted + 4 == length <= _RECORD_BYTES and len(data) >= 5 + length:
+            return bytes(data[9 : 5 + length])
     pieces: list[bytes] = []
     have = at = 0
     for _ in range(_MAX_RECORDS):
@@ -116,8 +123,9 @@ def _read_message(message: bytes) -> ClientHello:
     protocols: tuple[bytes, ...] = ()
     seen: set[int] = set()
     while at < end:
-        kind = message[at] << 8 | message[at + 1]
-        length = message[at + 2] << 8 | message[at + 3]
+        if at + 4 > end:
+            raise IndexError
+        kind, length = _EXTENSION.unpack_from(message, at)
         at += 4
         if at + length > end:
             raise IndexError
