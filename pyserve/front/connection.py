@@ -418,8 +418,8 @@ class Connection(ClientConnection):
         self.phase = TUNNEL
         self._resume_reading()
         early = b"" if reader is None else reader.take_buffered()
-        if early:  # a client that did not wait for its 101
-            self.context.loop.call_soon(self.data_received, early)
+        if early:  # a client that did not wait for its 101; before anything else of it can come
+            self.data_received(early)
 
     # Writing.
 

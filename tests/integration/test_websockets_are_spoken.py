@@ -309,6 +309,7 @@ def test_silent_clients_are_pinged_and_those_who_do_not_answer_are_closed(
 def test_a_worker_that_dies_closes_its_websockets_with_1012_at_once(start_site: StartSite, tmp_path: Path) -> None:
     site = start_site(sites(tmp_path / "notes", workers=2))
     site.tolerate_error("worker", "WebSocket")
+    wait_until(lambda: [worker["state"] for worker in site.workers("s")] == ["idle"] * 2, "both are ready")
     clients = [site.connect() for _ in range(4)]
     sockets = [WebSocket(client) for client in clients]
     for one in sockets:
