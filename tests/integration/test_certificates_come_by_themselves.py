@@ -172,10 +172,35 @@ def test_after_a_restart_account_and_certificate_are_used_on(
     wait_for(again, "valid")
     assert pebble.issued() == 1
     again.stop()
-    # One name more: a new certificate, of the same account.
+    # One name more needs a new certificate, of an authority that has forgotten the account.
+    pebble.forget()
     more = start_site(site("a.test", "b.test"), server=server(pebble), http=http(pebble))
     wait_until(lambda: certificate(tmp_path).names == {"a.test", "b.test"}, "both names", LONG_S)
     more.wait_line("asking .* for one: the certificate is not for b.test")
+    more.wait_line("made an account at")
+
+
+def test_many_sites_get_theirs_side_by_side_each_in_its_way(
+    start_pebble: StartPebble, start_site: StartSite, tmp_path: Path
+) -> None:
+    pebble = start_pebble()
+    ways = ("challenge = 'http-01'", "challenge = 'tls-alpn-01'", "key = 'rsa-2048'", "key = 'ecdsa-p384'", "")
+    text = "".join(
+        f'[site.s{number}]\nhosts = ["s{number}.test"]\nrespond = {{ body = "{number}" }}\n'
+        f"tls = {{ acme = {{ {way} }} }}\n"
+        for number, way in enumerate(ways)
+    )
+    text += '[site.ip]\nhosts = ["127.0.0.1"]\nrespond = { body = "ip" }\ntls = { acme = true }\n'
+    running = start_site(text, server=server(pebble, https=pebble.tls_port), http=http(pebble))
+    names = [f"s{number}" for number in range(len(ways))]
+    wait_until(lambda: all(s["state"] == "serving" for s in running.status()["sites"].values()), "all", LONG_S)
+    strict = client_context(pebble.root().encode())
+    for name in names:
+        with TlsClient(running.https, strict, f"{name}.test") as client:
+            assert client.ask(request("/", f"{name}.test")).body == name[1:].encode()
+    with TlsClient(running.https, strict, "127.0.0.1") as client:
+        assert client.ask(request("/", "127.0.0.1")).body == b"ip"
+    assert record(tmp_path, "s1.test")["challenge"] == "tls-alpn-01"
     assert pebble.accounts() == 1
 
 

@@ -91,9 +91,10 @@ class Pebble:
         dns = f"127.0.0.1:{self._dns}"
         nothing = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]
         management = f"127.0.0.1:{free_port()}"
+        self._pebble = ("pebble", "-strict", "-config", str(folder / "pebble.json"), "-dnsserver", dns)
         self._processes = [
             self._start("pebble-challtestsrv", "-dns01", dns, "-management", management, *nothing),
-            self._start("pebble", "-strict", "-config", str(folder / "pebble.json"), "-dnsserver", dns),
+            self._start(*self._pebble),
         ]
         self._trust = ssl.create_default_context(cafile=str(self.ca))
         wait_until(self._answers, f"pebble in {self._log}")
@@ -117,6 +118,14 @@ class Pebble:
     def _fetch(self, url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=5, context=self._trust) as answer:
             return bytes(answer.read())
+
+    def forget(self) -> None:
+        """Start it anew: it remembers nothing, not even who signs for it."""
+        old = self._processes.pop()
+        old.terminate()
+        old.wait()
+        self._processes.append(self._start(*self._pebble))
+        wait_until(self._answers, f"pebble in {self._log}")
 
     def root(self) -> str:
         """Return the certificate that those it issues go back to, in PEM."""
