@@ -100,7 +100,8 @@ class CombinedLog:
 
     @staticmethod
     def _before(request: LoggedRequest) -> bytes:
-        return b' "%b %b HTTP/%b" ' % (request.method.encode(), escape(request.raw_target), request.version.encode())
+        version = b"2.0" if request.version == "2" else request.version.encode()  # as nginx and Apache write it
+        return b' "%b %b HTTP/%b" ' % (request.method.encode(), escape(request.raw_target), version)
 
     @staticmethod
     def _after(request: LoggedRequest) -> bytes:

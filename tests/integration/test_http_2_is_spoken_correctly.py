@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -250,7 +251,7 @@ def test_a_reset_stops_what_the_application_does_for_it(start_site: StartSite) -
         client.flush()
         wait_until(gone.exists, "the application to hear of it")
         assert client.ask("/hello").status == 200
-    assert any('HTTP/2" 499 ' in line for line in site.access_lines(2))
+    assert any('HTTP/2.0" 499 ' in line for line in site.access_lines(2))
 
 
 def test_failures_of_an_application_end_their_stream_alone(start_site: StartSite) -> None:
@@ -402,3 +403,29 @@ def test_an_attacker_is_sent_away_and_others_are_served(
         assert code in (CALM, -1)
         assert normal.ask("/hello").status == 200
     site.wait_line("closed an HTTP/2 connection of 127.0.0.1: ENHANCE_YOUR_CALM")
+
+
+TOLD = """
+[app.plain]
+entry = "told_asgi:application"
+type = "asgi"
+root = "APPS"
+workers = 1
+
+[site.a]
+hosts = ["a"]
+app = "plain"
+"""
+
+
+def test_hints_come_before_an_answer_and_trailers_behind_it(start_site: StartSite) -> None:
+    site = start_site(TOLD, server=CLEAR)
+    hint = 'await send({"type": "http.response.early_hint", "links": [b"</app.css>; rel=preload"]})\n'
+    start = 'await send({"type": "http.response.start", "status": 200, "trailers": True, "headers": []})\n'
+    sum_ = 'await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"7")]})'
+    with H2Client(site.address) as client:
+        for size in (5, 3_000_000):
+            source = f"{hint}{start}await body(b'x' * {size})\n{sum_}"
+            answer = client.ask(f"/?{quote(source)}", fields=[("te", "trailers")])
+            assert (len(answer.body), answer.interim, answer.trailers) == (size, [103], [("x-sum", "7")])
+            assert client.ask(f"/?{quote(source)}").trailers == []

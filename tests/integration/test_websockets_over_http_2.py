@@ -70,7 +70,7 @@ def test_messages_come_back_beside_requests(site: Site) -> None:
         assert socket_.client.is_closed()
         assert client.ask("/").text == "plain"
     lines = site.access_lines(7)
-    assert any('"CONNECT /echo HTTP/2" 200 ' in line for line in lines)
+    assert any('"CONNECT /echo HTTP/2.0" 200 ' in line for line in lines)
 
 
 def test_a_client_that_does_not_wait_for_its_answer_loses_nothing(site: Site) -> None:
