@@ -356,6 +356,13 @@ def test_challenges_never_reach_an_application_and_other_sites_are_as_before(
     assert running.get(path, "a.test").body == b"token.thumbprint"
     assert running.ask(request(path, "a.test", "POST", b"x")).status == 405
     assert running.get(path, "b.test").body == b"mine"
+    # Its process takes part in the rotation of logs.
+    (before,) = [process for process in running.observe() if "certificates" in process.title]
+    running.child.send_signal(signal.SIGUSR1)
+    running.wait_line("logs reopened")
+    assert before.is_alive
+    assert running.stop() == 0
+    assert not [line for line in running.lines if "the process that gets certificates" in line]
 
 
 def test_sigterm_ends_it_in_the_middle_and_leaves_no_lock(
