@@ -41,6 +41,7 @@ CHECKS = (
     "signals",
     "disconnects",
     "storm",
+    "h2_attacks",
     "uploads",
 )
 MOST_SECONDS = 60.0
