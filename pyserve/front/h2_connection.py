@@ -122,7 +122,10 @@ class H2Connection(ClientConnection):
             return
         self._is_receiving = True
         try:
-            for event in self.h2.receive_data(data, self.context.now):
+            events = self.h2.receive_data(data, self.context.now)
+            if len(events) > 1:
+                events = _without_what_is_over(events)
+            for event in events:
                 self._take(event)
         except Exception:
             # Our own bug: this connection is cut, the front serves on.
@@ -467,3 +470,14 @@ class H2Connection(ClientConnection):
             self._closes_at = self.context.now + LAST_CALL_S
             self.h2.close()
             self._flush()
+
+
+def _without_what_is_over(events: list[Event]) -> list[Event]:
+    """Leave out requests that were reset, or lost with their connection, in the same read: nobody waits for them, and
+    whoever floods with such (CVE-2023-44487) costs no handler and no worker anything."""
+    if type(events[-1]) is ConnectionFailed:
+        return events[-1:]
+    over = {event.stream for event in events if type(event) is StreamReset or type(event) is StreamBroken}
+    if not over:
+        return events
+    return [event for event in events if type(event) is not RequestReceived or event.stream not in over]
