@@ -70,13 +70,15 @@ class Scopes:
         del scope["method"]
         scope["type"] = "websocket"
         scope["asgi"] = WEBSOCKET_VERSIONS
-        scope["client"], scope["server"], scheme = marshal.loads(payload[3:at])
+        scope["client"], scope["server"], scheme, tls = _make_peer(*marshal.loads(payload[3:at]))
         scope["scheme"] = "wss" if scheme == "https" else "ws"
         scope["headers"] = list(scope["headers"])
         offered = b",".join([value for name, value in scope["headers"] if name == b"sec-websocket-protocol"])
         scope["subprotocols"] = [word.strip() for word in offered.decode("latin-1").split(",")] if offered else []
         scope["state"] = self._state.copy()
         scope["extensions"] = {"websocket.http.response": {}}
+        if tls is not None:
+            scope["extensions"]["tls"] = tls
         return scope
 
 

@@ -24,18 +24,25 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         yield browser
 
 
-def demo() -> str:
+def demo(*, is_tls: bool = False) -> str:
     """Return apps and sites of the shipped demo, for a free port: its paths are relative to its folder."""
     text = (CONF / "site.toml").read_text()
-    text = re.sub(r"^tls .*$", "", text[text.index("[app.a-site]") :], flags=re.MULTILINE)
+    text = text[text.index("[app.a-site]") :]
+    if not is_tls:
+        text = re.sub(r"^tls .*$", "", text, flags=re.MULTILINE)
     text = re.sub(r'^(root +)= "(.-site)"', rf'\1= "{CONF}/\2"', text, flags=re.MULTILINE)
     return text.replace('"a-site/', f'"{CONF}/a-site/').replace('"b-site/', f'"{CONF}/b-site/')
 
 
 @pytest.mark.parametrize("site_name", ["a-site", "b-site"])
-def test_the_demo_loads_without_an_error(start_site: StartSite, browser: Browser, site_name: str) -> None:
-    site = start_site(demo())
-    origin = f"http://{site_name}.localhost:{site.address[1]}"
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_demo_loads_without_an_error(start_site: StartSite, browser: Browser, site_name: str, scheme: str) -> None:
+    if scheme == "https":
+        site = start_site(demo(is_tls=True), server='https = "127.0.0.1:0"')
+        origin = f"https://{site_name}.localhost:{site.https[1]}"
+    else:
+        site = start_site(demo())
+        origin = f"http://{site_name}.localhost:{site.address[1]}"
     browser.open(f"{origin}/")
     links = browser.run("return [...document.querySelectorAll('a[href]')].map(link => link.href)")
     pages = sorted({link.split("#")[0] for link in links if link.startswith(origin)})

@@ -55,6 +55,14 @@ def test_asgi_gets_the_extension() -> None:
     }
 
 
+def test_a_websocket_is_told_the_same() -> None:
+    for tls, scheme in ((None, "ws"), (ALICE, "wss")):
+        blob = pack_peer(Peer(*ENDS, "https" if tls else "http", tls))
+        scope = Scopes({}).make_websocket(pack_request(0, blob, HEAD))
+        assert (scope["client"], scope["server"], scope["scheme"]) == (*ENDS, scheme)
+        assert scope["extensions"].get("tls") == extension(tls)
+
+
 def test_both_ends_are_read_from_either_kind_of_peer() -> None:
     for tls in (None, OPEN, ALICE):
         assert unpack_peer(pack_peer(Peer(*ENDS, "https", tls))) == (*ENDS, "https")
