@@ -335,3 +335,24 @@ def test_curl_follows_from_http_to_the_right_site_on_https(site: Site) -> None:
     command = ["curl", "-sS", "--fail", "--location", "--cacert", str(site.folder / "ca.pem"), *resolve, *urls]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert (answer.stdout, answer.stderr) == ("small\nnew", "")
+
+
+def test_who_takes_nothing_of_a_large_file_is_cut(start_site: StartSite, tmp_path: Path) -> None:
+    CA.write(tmp_path, "a", "a.test")
+    with open(tmp_path / "huge.bin", "wb") as file:
+        file.truncate(64 << 20)
+    text = """
+[site.a]
+hosts = ["a.test"]
+tls = { cert = "a.pem", key = "a.key" }
+
+[[site.a.route]]
+path = "/huge.bin"
+files = "huge.bin"
+"""
+    site = start_site(text, server='https = "127.0.0.1:0"', limits='write_timeout = "1s"')
+    with TlsClient(site.https, STRICT, "a.test", receive_buffer=16384) as client:
+        client.send(request("/huge.bin", "a.test"))
+        site.wait_line("cut 127.0.0.1: it took its answer too slowly", 20)
+    (line,) = site.access_lines(1)
+    assert '"GET /huge.bin HTTP/1.1" 200' in line
