@@ -108,6 +108,24 @@ def test_the_library_has_the_last_word(tmp_path: Path) -> None:
         build_context(Material(CERT, OTHER_KEY), "none", "1.2")
 
 
+@pytest.mark.parametrize(
+    ("curve", "is_offered"), [("X25519", True), ("prime256v1", True), ("secp384r1", True), ("secp521r1", False)]
+)
+def test_only_the_curves_of_the_profile_are_offered(curve: str, is_offered: bool) -> None:
+    client_side = ssl.create_default_context(cadata=CA.pem.decode())
+    client_side.minimum_version = ssl.TLSVersion.TLSv1_3
+    client_side.set_ecdh_curve(curve)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_side.wrap_bio(to_client, to_server, server_hostname="a.test")
+    server = build_context(Material(CERT, KEY), "none", "1.2").wrap_bio(to_server, to_client, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    # The first flight of the server is made, or it has no answer to what the client can do.
+    with pytest.raises(ssl.SSLWantReadError if is_offered else ssl.SSLError) as raised:
+        server.do_handshake()
+    assert isinstance(raised.value, ssl.SSLWantReadError) == is_offered
+
+
 def test_a_local_authority_is_made_once_and_used_by_all(tmp_path: Path) -> None:
     tls = Tls(local_ca=str(tmp_path / "ca"))
     first, second = (prove(tls, ("a.localhost", "*.b.localhost", "~x")) for _ in range(2))
