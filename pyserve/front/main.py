@@ -312,6 +312,9 @@ class Front:
     def app_wanted(self, app: int) -> None:
         self._say(messages.pack_number(messages.APP_WANTED, app))
 
+    def client_refused(self, kind: object, text: str) -> None:
+        self._context.error_log.seldom("info", kind, text)
+
     def log(self, text: str) -> None:
         self._context.error_log.warning(text)
 

@@ -66,6 +66,7 @@ class Sockets:
         self._timers = timers
         self._reports = reports
         self.log = reports.log
+        self.client_refused = reports.client_refused
         self._waiting: list[SocketCall] = []
         self._leaving: deque[tuple[SocketCall, int]] = deque()
         self._per_turn = 0

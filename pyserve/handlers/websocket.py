@@ -37,7 +37,7 @@ from pyserve.http.websocket import (
 from pyserve.http.websocket_deflate import MIN_BYTES, Deflater, Inflater, agree
 from pyserve.http.websocket_handshake import Handshake
 from pyserve.wire import frames
-from pyserve.wire.codec import COMPLETE, socket_frame, unpack_answer
+from pyserve.wire.codec import COMPLETE, socket_frame, unpack_answer, unpack_peer
 from pyserve.wire.credit import ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
@@ -253,6 +253,10 @@ class SocketCall:
 
     def _fail(self, failure: Failure) -> None:
         """The client broke the rules: say so, and end it (RFC 6455 §7.1.7)."""
+        client = unpack_peer(self.exchange.peer_blob)[0]
+        whose = client[0] if client else "a Unix socket"
+        what = f"closed a WebSocket of {whose}: {failure.code} {failure.reason}"
+        self._sockets.client_refused(("websocket", failure.code), what)
         if self.state == OPEN:
             self._end(failure.code, failure.reason, close_frame(failure.code, failure.reason))
         else:

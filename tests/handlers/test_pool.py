@@ -108,6 +108,9 @@ class Table:
     def worker_left(self, worker: int, running: str) -> None:
         self.left.append((worker, running))
 
+    def client_refused(self, kind: object, text: str) -> None:
+        self.logged.append(text)
+
     def app_wanted(self, app: int) -> None:
         self.told.append(("wanted", app))
 

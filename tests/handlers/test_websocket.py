@@ -191,6 +191,7 @@ def test_an_application_that_does_not_listen_does_not_hold_up_a_close() -> None:
     room = Room()
     exchange, call = room.enter()
     call.body_data(b"\x83\x80abcd")
+    assert room.logged == ["closed a WebSocket of 127.0.0.1: 1002 opcode 3"]
     assert room.heard()[0][0] == frames.SOCKET_CLOSED
     room.sweep(call.deadline - ANSWER_S / 2)
     assert not exchange.over

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.client import Client, request
 from tests.support.site import Site, StartSite
+from tests.support.tls_client import TlsClient, client_context
 from tests.support.waiting import wait_until
 from tests.support.websockets import BINARY, CLOSE, PIECE, PING, PONG, TEXT, Frame, WebSocket, close, frame, handshake
 
@@ -367,6 +369,28 @@ def test_a_client_that_does_not_answer_a_close_does_not_hold_up_a_stop(start_sit
         assert client.is_closed()
         assert site.wait_exit() == 0
     assert "/mute 1001" in (tmp_path / "notes").read_text()
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_over_tls_it_is_the_same(start_site: StartSite, tmp_path: Path, loop: str) -> None:
+    authority = Authority()
+    authority.write(tmp_path, "a", "a.test")
+    tls = f'hosts = ["a.test"]\ntls = {{ cert = "{tmp_path}/a.pem", key = "{tmp_path}/a.key" }}'
+    text = sites(tmp_path / "notes").replace('hosts = ["a"]', tls)
+    site = start_site(text, server='https = "127.0.0.1:0"', loop=loop)
+    context = client_context(authority.pem)
+    with TlsClient(site.https, context, "a.test") as client, TlsClient(site.https, context, "a.test") as other:
+        one, last = WebSocket(client, "/tls", "a.test"), WebSocket(other, "/last", "a.test")
+        big = os.urandom(500_000)
+        one.send(big)
+        assert one.read() == big
+        client.send(frame(TEXT, b"good") + frame(3) + frame(TEXT, bytes(100_000)))
+        assert one.read() == "good"
+        assert one.read_close()[0] == 1002
+        assert client.is_closed()
+        site.terminate()
+        assert last.ends_with() == (1001, "")
+    assert site.wait_exit() == 0
 
 
 def test_a_request_on_a_kept_connection_may_become_a_websocket(site: Site) -> None:

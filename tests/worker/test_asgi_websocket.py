@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyserve.wire import frames
-from pyserve.wire.codec import pack_head, pack_peer, pack_request, unpack_answer
+from pyserve.wire.codec import TlsPeer, pack_head, pack_peer, pack_request, unpack_answer
 from pyserve.wire.frames import MESSAGE_COST, WINDOW
 from tests.support.waiting import wait_until
 from tests.worker.fake_front import PEER, FakeFront, parse_block, serving_asgi
@@ -93,6 +93,19 @@ def test_the_scope_is_that_of_the_specification() -> None:
         "extensions": {"websocket.http.response": {}},
     }
     assert scopes[1]["scheme"] == "wss"
+
+
+def test_the_scope_of_an_encrypted_one_says_so() -> None:
+    scopes: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        await accept(receive, send)
+
+    tls = TlsPeer(*(0x0304, 0x1301, "", "", "PEM", (), None, None))
+    with serving_asgi(app) as front:
+        accepted(front, peer=PEER._replace(scheme="https", tls=tls))
+    assert (scopes[-1]["scheme"], scopes[-1]["extensions"]["tls"]["tls_version"]) == ("wss", 0x0304)
 
 
 @pytest.mark.parametrize("use_uvloop", [False, True], ids=["asyncio", "uvloop"])
