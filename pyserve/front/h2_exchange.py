@@ -338,15 +338,19 @@ class H2Exchange(Books):
             most = min(most, count, h2.room(self.stream))
             if not most:
                 return 0
-            found = read_now(fd, offset, most)
-            if found is None:
+            buffer = bytearray(most)
+            try:
+                got = read_now(fd, buffer, offset)
+            except OSError:
+                got = 0
+            if got is None:
                 self._load(fd, offset, min(count, PIECE_BYTES))
                 return 0
-            if not found:  # the file has shrunk: the promised length can't be kept
+            if not got:  # the file can't be read, or has shrunk: the promised length can't be kept
                 self.abort()
                 return 0
-            data = found
-            left = count - len(data)
+            data = bytes(buffer) if got == most else bytes(buffer[:got])
+            left = count - got
         is_end = not left and len(queue) == 1 and not self._trailers and (self._is_finishing or not self._left)
         taken = h2.send_data(self.stream, data, is_end)
         self.sent_bytes += taken

@@ -24,8 +24,10 @@ from pyserve.config.model import Config, Listener
 from pyserve.files.cache import MAX_OPEN, FileCache
 from pyserve.front import build, running, status
 from pyserve.front.accepting import Acceptor
+from pyserve.front.client_connection import ClientConnection
 from pyserve.front.connection import Connection
 from pyserve.front.context import Context
+from pyserve.front.preface import Preface
 from pyserve.front.threads import build_lanes
 from pyserve.front.workers import WorkerLink
 from pyserve.handlers.pool import Pool, Worker
@@ -398,7 +400,7 @@ class Front:
 
 
 def _protocol_of(listener: Listener, has_h2c: bool) -> Callable[[Context], asyncio.Protocol]:
-    protocol: Callable[..., asyncio.Protocol] = Connection
+    protocol: Callable[..., ClientConnection | Preface] = Connection
     if listener.is_tls:
         from pyserve.front.tls_preface import TlsPreface  # the TLS library takes a while to be imported
 
@@ -409,7 +411,7 @@ def _protocol_of(listener: Listener, has_h2c: bool) -> Callable[[Context], async
         protocol = H2cPreface
     if not listener.proxy_protocol:
         return protocol
-    from pyserve.front.preface import ProxyPreface  # it reads addresses, which takes 5 ms to import
+    from pyserve.front.proxy_preface import ProxyPreface  # it reads addresses, which takes 5 ms to import
 
     return functools.partial(ProxyPreface, then=protocol)
 

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from pyserve.files.disks import was_local
+from pyserve.files.reading import read_now
 from pyserve.front.tls_transport import TlsTransport
 from pyserve.net.sendfile import read_into_memory
 
@@ -30,8 +31,6 @@ AT_ONCE_BYTES = 64 * 1024
 TURN_BYTES = 2 * 1024 * 1024
 """Of all connections together in a turn of the loop: about 2 ms of encrypting."""
 LOAD_BYTES = 2 * 1024 * 1024
-
-_NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
 
 _buffer = memoryview(bytearray(PIECE_BYTES))
 """SAFETY: what is read into it is encrypted before anybody else can have a turn."""
@@ -78,7 +77,7 @@ class TlsFiles:
         if self.is_pending or count > AT_ONCE_BYTES or self._transport.get_write_buffer_size():
             return None
         view = _buffer[:count]
-        if self._read_now(fd, view, offset) != count:
+        if read_now(fd, view, offset) != count:
             return None
         self._transport.write(head + view)
         return count
@@ -148,7 +147,7 @@ class TlsFiles:
         """Return how much was read; None: a thread has begun to see to it (D5)."""
         if self._loaded[0] == fd and self._loaded[1] > offset:
             return os.preadv(fd, (view[: self._loaded[1] - offset],), offset)
-        got = self._read_now(fd, view, offset)
+        got = read_now(fd, view, offset)
         if got is not None:
             return got
         lanes = self._connection.context.lanes
@@ -165,21 +164,6 @@ class TlsFiles:
 
         lane.run(partial(read_into_memory, fd, offset, count), done)
         return None
-
-    @staticmethod
-    def _read_now(fd: int, view: memoryview, offset: int) -> int | None:
-        """Read what is in the kernel's memory; None: a disk would have to be waited for.
-
-        Some kinds of disk don't tell (tmpfs, overlay): what is on this machine is then taken to be there.
-        """
-        if _NO_WAIT:
-            try:
-                return os.preadv(fd, (view,), offset, _NO_WAIT)
-            except BlockingIOError:
-                return None
-            except OSError:
-                pass
-        return os.preadv(fd, (view,), offset) if was_local(fd) else None
 
     def close(self) -> None:
         self._is_closed = True

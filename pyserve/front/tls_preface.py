@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from functools import partial
-from typing import cast
 
 from pyserve.front.certificates import Identity
 from pyserve.front.context import Context
+from pyserve.front.preface import Preface
 from pyserve.front.tls_connection import TlsConnection, address_of
 from pyserve.front.tls_peer import describe
 from pyserve.front.tls_transport import TlsTransport
@@ -55,13 +55,10 @@ def protocol_for(
     return TlsConnection(context, given, realm, tls)
 
 
-class TlsPreface(asyncio.Protocol):
+class TlsPreface(Preface):
     """One of the front's connections, until its handshake is done."""
 
-    is_sheddable = False  # it is about to ask for something
-
     __slots__ = (
-        "_context",
         "_data",
         "_given",
         "_identity",
@@ -71,13 +68,11 @@ class TlsPreface(asyncio.Protocol):
         "_outgoing",
         "_ssl",
         "_ssl_context",
-        "deadline",
-        "transport",
     )
 
     def __init__(self, context: Context, given: Peer | None = None) -> None:
         """``given``: both ends as a PROXY protocol header named them."""
-        self._context = context
+        super().__init__(context, HANDSHAKE_TIMEOUT_S)
         self._given = given
         self._data = bytearray()
         self._identity: Identity | None = None
@@ -85,15 +80,10 @@ class TlsPreface(asyncio.Protocol):
         self._ssl: ssl.SSLObject | None = None
         self._is_waiting = False  # for its turn
         self._is_over = False
-        self.deadline = context.now + min(HANDSHAKE_TIMEOUT_S, context.limits.head_timeout_s)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self._context.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_over = True
-        self._context.forget(self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
@@ -256,12 +246,6 @@ class TlsPreface(asyncio.Protocol):
             self._is_over = True
             self.transport.close()  # it never said anything
 
-    def close_idle(self) -> None:
-        self.transport.close()
-
     def drain(self) -> None:
         """What is on its way gets a moment."""
         self.deadline = min(self.deadline, self._context.now + DRAIN_S)
-
-    def abort(self) -> None:
-        self.transport.abort()
