@@ -36,10 +36,11 @@ from ..wire.frames import (
     frame,
     number_frame,
 )
-from .channel import Channel, Stream
+from .channel import Channel
 from .files import LEAST_BYTES, open_path, piece_of, read_piece
 from .heads import byte_head, link_lines, trailed_head, trailer_lines
 from .loader import text_of
+from .waiting import WaitingStream
 from .wsgi import ClientGone, log_frame, text_payload, too_long, too_short
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _TURN_AFTER = 16  # times that ``http.disconnect`` was told
 _NOTHING, _ANNOUNCED, _HELD, _SENT, _TRAILING, _COMPLETE = range(6)
 
 
-class AsgiStream(Stream):
+class AsgiStream(WaitingStream):
     __slots__ = (
         "_block",
         "_chunks",
@@ -65,12 +66,10 @@ class AsgiStream(Stream):
         "_payload",
         "_remaining",
         "_response",
-        "_runner",
         "_status",
         "_told",
         "_trailers",
         "_unreturned",
-        "_waiters",
         "is_half_closed",
     )
 
@@ -84,7 +83,7 @@ class AsgiStream(Stream):
         self._payload = payload
         self._runner = runner
         self._response = _NOTHING
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._waiters = None
         self._is_body_given = False
         self._is_cut = False
         if payload[0]:
@@ -491,28 +490,6 @@ class AsgiStream(Stream):
             self._end(frame(FAILED, self.number))
         else:
             self._end(frame(FAILED, self.number, text_payload(text_of(error))))
-
-    # -- waiting
-
-    async def _wait(self) -> None:
-        waiter = self._runner.loop.create_future()
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except BaseException:
-            # Cancelled: who looks for its client once a second, for days, must not leave a waiter behind each time.
-            if self._waiters is not None and waiter in self._waiters:
-                self._waiters.remove(waiter)
-            raise
-
-    def wake(self) -> None:
-        """Let every waiter look again: body, credit or the client's end came."""
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 def _as_bytes(body: Any) -> bytes:

@@ -39,9 +39,10 @@ from ..wire.frames import (
     unpack_close,
 )
 from .asgi_stream import AsgiStream
-from .channel import Channel, Stream
+from .channel import Channel
 from .heads import byte_head
 from .loader import text_of
+from .waiting import WaitingStream
 from .wsgi import ClientGone, log_frame, text_payload
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ _TURN_AFTER = 16  # times that ``websocket.disconnect`` was told
 _NEW, _CONNECTING, _ACCEPTED, _DENIED, _CLOSED = range(5)
 
 
-class AsgiWebSocket(Stream):
+class AsgiWebSocket(WaitingStream):
     __slots__ = (
         "_code",
         "_denial",
@@ -70,11 +71,9 @@ class AsgiWebSocket(Stream):
         "_payload",
         "_protocols",
         "_reason",
-        "_runner",
         "_stage",
         "_told",
         "_unreturned",
-        "_waiters",
         "is_half_closed",
     )
 
@@ -96,7 +95,7 @@ class AsgiWebSocket(Stream):
         self._code = _ABNORMAL
         self._reason = ""
         self._told = 0
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._waiters = None
         self._denial: _Denial | None = None
         self._protocols: list[str] = []
 
@@ -370,25 +369,8 @@ class AsgiWebSocket(Stream):
             self._runner.sockets -= 1
         self.wake()
 
-    async def _wait(self) -> None:
-        waiter = self._runner.loop.create_future()
-        if self._waiters is None:
-            self._waiters = [waiter]
-        else:
-            self._waiters.append(waiter)
-        try:
-            await waiter
-        except BaseException:
-            if self._waiters is not None and waiter in self._waiters:
-                self._waiters.remove(waiter)
-            raise
-
     def wake(self) -> None:
-        """Let every waiter look again."""
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+        super().wake()
         if self._denial is not None:
             self._denial.wake()
 
