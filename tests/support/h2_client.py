@@ -66,6 +66,7 @@ class H2Client:
         self.takes = takes
         self.answers: dict[int, Answer] = {}
         self.goaways: list[tuple[int, int]] = []
+        self._rest = b""  # of a frame that has not come whole
         """Last stream and code of each that came."""
         self.is_closed = False
         self.h2 = h2.connection.H2Connection(
@@ -169,8 +170,13 @@ class H2Client:
         if not data:
             self.is_closed = True
             raise Closed
-        for event in self.h2.receive_data(data):
-            self._take(event)
+        data = self._rest + data
+        # One by one: the library takes nothing behind a GOAWAY, which may come together with what is under way.
+        while len(data) >= 9 and len(data) >= (end := 9 + int.from_bytes(data[:3], "big")):
+            for event in self.h2.receive_data(data[:end]):
+                self._take(event)
+            data = data[end:]
+        self._rest = data
         self.flush_quietly()
 
     def flush_quietly(self) -> None:
