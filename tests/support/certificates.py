@@ -36,6 +36,19 @@ def key_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes = b"") -> bytes:
     return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Authority:
     """``pem``: its certificate."""
 
@@ -52,6 +65,7 @@ class Authority:
             .not_valid_after(NOW + datetime.timedelta(days=400))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .add_extension(_SIGNS, critical=True)  # clients of 3.13 and later ask for it
             .sign(self._key, hashes.SHA256())
         )
         self.pem = certificate.public_bytes(PEM)
