@@ -28,6 +28,7 @@ PACKAGES = {
     "npm": "npm",
     "pebble": "pebble",
     "curl": "curl",
+    "nghttp": "nghttp2-client",
     "openssl": "openssl",
 }
 # What no package gives: Debian and its kin have them, others do without.
