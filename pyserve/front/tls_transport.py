@@ -98,6 +98,8 @@ class TlsTransport(asyncio.Transport):
             if not self._is_closing:
                 self._protocol.data_received(b"")  # it only wants to know that the client is still sending
             return
+        if self._has_eof:
+            return  # behind its farewell (RFC 8446 §6.1): the library would never take it, so it would pile up
         self._incoming.write(data)
         if not self._is_reading_paused and not self._read_on():
             self._barren_bytes += len(data)

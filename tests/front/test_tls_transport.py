@@ -264,3 +264,19 @@ def test_what_it_knows_of_itself_and_what_the_socket_knows(pair: Pair) -> None:
     assert pair.transport.get_extra_info("ssl_object") is pair.transport.ssl_object
     assert pair.transport.get_extra_info("peername") == "its peername"
     assert pair.transport.can_write_eof()
+
+
+def test_what_comes_behind_the_clients_farewell_is_not_kept(pair: Pair) -> None:
+    pair.heard()
+    try:
+        pair.client.unwrap()
+    except ssl.SSLWantReadError:
+        pass
+    pair.transport.data_received(pair.from_client.read())
+    assert pair.above.told == ["eof"]
+    for _ in range(100):
+        pair.transport.data_received(bytes(65536))
+    assert pair.transport._incoming.pending < 65536
+    pair.transport.write(b"the answer")
+    pair.loop.turn()
+    assert pair.heard().startswith(b"the answer")
