@@ -77,6 +77,7 @@ class SocketCall:
         "_last_frame",
         "_last_heard",
         "_out_opcode",
+        "_owed_pong",
         "_pinged_at",
         "_reader",
         "_receive_window",
@@ -111,6 +112,7 @@ class SocketCall:
         self._deflater: Deflater | None = None
         self._is_deflating = False
         self._out_opcode = 0  # of the message to the client that goes on, 0 = none
+        self._owed_pong = b""  # for when the client takes something again
         self._send_window: SendWindow | None = None
         self._receive_window: ReceiveWindow | None = None
         self._uncredited = 0
@@ -230,9 +232,10 @@ class SocketCall:
             return
         if pongs and self.state == OPEN:
             if self.exchange.is_writable:
+                self._owed_pong = b""
                 self.exchange.send_data(b"".join(pongs))
             else:
-                self.exchange.send_data(pongs[-1])
+                self._owed_pong = pongs[-1]  # one, however many are asked for: nothing piles up
 
     def _pause(self) -> None:
         if not self._is_reading_paused:
@@ -333,7 +336,12 @@ class SocketCall:
             self.close(code, reason)
             return True
         if kind == frames.ANSWER:
-            return self._deny(payload) if not exchange.over else bool(unpack_answer(payload)[1] & COMPLETE)
+            if not exchange.over:
+                return self._deny(payload)
+            if self.denial or self._handshake is None:
+                raise frames.WireError("an answer to a WebSocket that was accepted, or a second one")
+            self.denial = True  # the rest of it is on its way, too
+            return bool(unpack_answer(payload)[1] & COMPLETE)
         if kind == frames.DATA and self.denial:
             self._send_answer(payload)
             return False
@@ -394,6 +402,9 @@ class SocketCall:
                 worker.channel.send_control(frames.number_frame(frames.CREDIT, self.stream, credit))
 
     def on_writable(self) -> None:
+        if self._owed_pong and self.state == OPEN and self.exchange.is_writable:
+            pong, self._owed_pong = self._owed_pong, b""
+            self.exchange.send_data(pong)
         if self._uncredited and self.exchange.is_writable:
             self._return_credit()
 

@@ -377,3 +377,32 @@ def test_pages_of_other_origins_never_reach_a_worker() -> None:
     assert room.knock(origin="http://evil.test").status == 403
     assert room.knock(origin="http://a.test").status == 0
     assert len(room.calls()) == 1
+
+
+def test_a_refusal_whose_client_has_left_costs_its_worker_nothing() -> None:
+    room = Room()
+    exchange = room.knock()
+    (call,) = room.calls()
+    exchange.end()
+    call.client_gone()
+    stream = call.stream
+    # All of it was on its way when the worker heard of that.
+    room.say(frames.frame(frames.ANSWER, stream, pack_answer(401, 0, -1, b"", b"who ")))
+    room.say(frames.frame(frames.DATA, stream, b"are "))
+    room.say(frames.frame(frames.DATA_LAST, stream, b"you?"))
+    assert room.calls() == []
+    assert 1 in room.pool.workers
+
+
+def test_pongs_for_who_takes_nothing_are_not_piled_up() -> None:
+    room = Room()
+    exchange, call = room.enter()
+    exchange.is_writable = False
+    for number in range(100):
+        call.body_data(sent(PING, b"%d" % number))
+    assert exchange.take() == b""
+    exchange.is_writable = True
+    call.on_writable()
+    assert exchange.take() == frame(10, b"99")
+    call.on_writable()
+    assert exchange.take() == b""
