@@ -24,8 +24,8 @@ from pyserve.wire.board import Board
 
 if TYPE_CHECKING:
     from pyserve.front.context import Context
-    from pyserve.front.handshakes import Handshakes
     from pyserve.front.realm import Realm
+    from pyserve.front.tls.handshakes import Handshakes
     from pyserve.handlers.compressed import Compression, Streams
     from pyserve.handlers.file_page import Report
     from pyserve.handlers.hand_over import HandOver
@@ -250,8 +250,8 @@ def _with_hsts(configured: model.Modifiers, tls: model.Tls | None) -> model.Modi
 
 def build_handshakes(config: model.Config, context: Context, router: Router[Handler]) -> Handshakes:
     """Imported only where there are https listeners: the TLS library takes 10 ms."""
-    from pyserve.front.certificates import Certificates
-    from pyserve.front.handshakes import Handshakes
+    from pyserve.front.tls.certificates import Certificates
+    from pyserve.front.tls.handshakes import Handshakes
 
     protocols = ("h2", "http/1.1") if config.server.http2 else ("http/1.1",)
 
@@ -260,7 +260,7 @@ def build_handshakes(config: model.Config, context: Context, router: Router[Hand
 
     handshakes = Handshakes(context.loop, Certificates(config.sites, protocols, make_realm))
     if any(site.acme is not None for site in config.sites):
-        from pyserve.front.challenge_certificates import ChallengeCertificates
+        from pyserve.front.tls.challenges import ChallengeCertificates
 
         handshakes.challenges = ChallengeCertificates(config.sites, context.lanes.network)
     return handshakes

@@ -26,7 +26,7 @@ from pyserve.wire.codec import HAS_DATE, HAS_SERVER
 
 if TYPE_CHECKING:
     from pyserve.front.accepting import Acceptor
-    from pyserve.front.handshakes import Handshakes
+    from pyserve.front.tls.handshakes import Handshakes
     from pyserve.http.forwarded import TrustedProxies
     from pyserve.http.h2.connection import Settings
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserve.front.repeat import Repeat
+from pyserve.front.h1.repeat import Repeat
 from pyserve.http.head import HeadReader
 from pyserve.http.request import Memo, Request
 
@@ -33,7 +33,7 @@ class Heads:
     __slots__ = ("_answer_bytes", "_blocks", "_can_repeat", "_last", "_reader", "known")
 
     def __init__(self, reader: HeadReader, can_repeat: bool) -> None:
-        """``can_repeat``: may an answer be kept ready (``front.repeat``)?"""
+        """``can_repeat``: may an answer be kept ready (``front.h1.repeat``)?"""
         self._reader = reader
         self._can_repeat = can_repeat
         self._answer_bytes = 0

@@ -25,8 +25,8 @@ from pyserve.files.cache import MAX_OPEN, FileCache
 from pyserve.front import build, running, status
 from pyserve.front.accepting import Acceptor
 from pyserve.front.client_connection import ClientConnection
-from pyserve.front.connection import Connection
 from pyserve.front.context import Context
+from pyserve.front.h1.connection import Connection
 from pyserve.front.preface import Preface
 from pyserve.front.threads import build_lanes
 from pyserve.front.workers import WorkerLink
@@ -402,11 +402,11 @@ class Front:
 def _protocol_of(listener: Listener, has_h2c: bool) -> Callable[[Context], asyncio.Protocol]:
     protocol: Callable[..., ClientConnection | Preface] = Connection
     if listener.is_tls:
-        from pyserve.front.tls_preface import TlsPreface  # the TLS library takes a while to be imported
+        from pyserve.front.tls.preface import TlsPreface  # the TLS library takes a while to be imported
 
         protocol = TlsPreface
     elif has_h2c:
-        from pyserve.front.h2c_preface import H2cPreface
+        from pyserve.front.h2.preface import H2cPreface
 
         protocol = H2cPreface
     if not listener.proxy_protocol:

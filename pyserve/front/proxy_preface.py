@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from pyserve.errors import RequestError
 from pyserve.front.client_connection import ClientConnection
-from pyserve.front.connection import Connection
 from pyserve.front.context import Context
+from pyserve.front.h1.connection import Connection
 from pyserve.front.preface import Preface
 from pyserve.http.proxy_protocol import Proxied, ProxyHeader
 from pyserve.wire.codec import Peer

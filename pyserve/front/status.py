@@ -86,7 +86,7 @@ def describe(facts: dict[str, Any], config: Config, pools: list[Pool], board: Bo
 def _handshakes(board: Board, front: int, config: Config) -> dict[str, Any]:
     if not config.server.https:
         return {}
-    from pyserve.front.handshakes import FIGURES, KINDS
+    from pyserve.front.tls.handshakes import FIGURES, KINDS
 
     counts = {name: board.front(front, cell) for cell, name in enumerate(FIGURES, cells.TLS)}
     return {"tls": {"failed": {kind: counts.pop(kind) for kind in KINDS}, **counts}}

@@ -18,7 +18,7 @@ _U64 = struct.Struct("<Q")
 CONNECTIONS, REQUESTS, REPEATED = range(3)
 # Of its file cache, in the order of ``files.cache.Figures``: from here on.
 FILES = 3
-# Of its handshakes, in the order of ``front.handshakes.FIGURES``: from here on.
+# Of its handshakes, in the order of ``front.tls.handshakes.FIGURES``: from here on.
 TLS = 11
 FRONT_CELLS = 24
 _SLOTS_AT = 8 * FRONT_CELLS

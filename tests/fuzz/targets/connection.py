@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from pyserve.config.model import Limits
-from pyserve.front.connection import Connection
 from pyserve.front.context import Context
+from pyserve.front.h1.connection import Connection
 from pyserve.handlers.interface import FOREVER, Exchange
 from pyserve.http.h1_httptools import parse_fields
 from pyserve.observe.error_log import ErrorLog

@@ -18,7 +18,7 @@ from pyserve.files.disks import was_local
 from pyserve.net.sendfile import FileSender, read_into_memory
 
 if TYPE_CHECKING:
-    from pyserve.front.connection import Connection
+    from pyserve.front.h1.connection import Connection
 
 TURN_BYTES = 8 * 1024 * 1024
 """About 5 ms of copying. D5 said 1 MiB per connection and turn, which left 50 fast clients 50 MiB, and one of them with

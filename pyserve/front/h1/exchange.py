@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyserve.front.books import DROP_BODY_BYTES, Books
-from pyserve.front.repeat import Repeat
+from pyserve.front.h1.repeat import Repeat
 from pyserve.handlers.interface import Lent, Same
 from pyserve.handlers.modifiers import PLAIN
 from pyserve.http.response import STATUS_LINES, end_of_head, has_no_body, without_trailer
 from pyserve.wire.codec import CLOSE, HAS_DATE, TRAILED
 
 if TYPE_CHECKING:
-    from pyserve.front.connection import Connection
+    from pyserve.front.h1.connection import Connection
 
 
 class Exchange(Books):

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from pyserve.front import file_output
-from pyserve.front.file_output import FileOutput
+from pyserve.front.h1 import file_output
+from pyserve.front.h1.file_output import FileOutput
 from pyserve.handlers.interface import Lanes
 from pyserve.net.sendfile import FileSender
 from tests.support.lanes import Inline

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from pyserve.config.model import Compress, Files, Handler, Limits, Modifiers, Route, Site
 from pyserve.files.cache import FileCache
 from pyserve.front import build
-from pyserve.front.connection import Connection
 from pyserve.front.context import Context
+from pyserve.front.h1.connection import Connection
+from pyserve.front.h1.repeat import Repeat
 from pyserve.front.heads import Heads
-from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import Handler as Answering
 from pyserve.handlers.interface import Lanes
 from pyserve.handlers.modifiers import prepare

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 
-from pyserve.front.certificates import Identity
+from pyserve.front.tls.certificates import Identity
 from pyserve.http.distinguished_name import write_name
 from pyserve.wire.codec import TlsPeer
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from pyserve.config.model import Respond, Site, Tls
-from pyserve.front import certificates as module
-from pyserve.front.certificates import TICKET_KEYS_S, Certificates, Identity
-from pyserve.front.handshakes import AT_ONCE, Handshakes
 from pyserve.front.realm import Realm
-from pyserve.front.tls_connection import address_of
+from pyserve.front.tls import certificates as module
+from pyserve.front.tls.certificates import TICKET_KEYS_S, Certificates, Identity
+from pyserve.front.tls.connection import address_of
+from pyserve.front.tls.handshakes import AT_ONCE, Handshakes
 from pyserve.net.channels import read_only
 from tests.support.certificates import Authority
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, cast
 
 from pyserve.files.disks import was_local
 from pyserve.files.reading import read_now
-from pyserve.front.tls_transport import TlsTransport
+from pyserve.front.tls.transport import TlsTransport
 from pyserve.net.sendfile import read_into_memory
 
 if TYPE_CHECKING:
-    from pyserve.front.connection import Connection
+    from pyserve.front.h1.connection import Connection
 
 PIECE_BYTES = 128 * 1024
 """Read, encrypted and written at once: it stays in the processor's cache meanwhile."""

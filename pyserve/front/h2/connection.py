@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pyserve.errors import RequestError
 from pyserve.front.client_connection import ClientConnection
 from pyserve.front.context import Context
-from pyserve.front.h2_exchange import H2Exchange
+from pyserve.front.h2.exchange import H2Exchange
 from pyserve.http.h2.connection import Connection
 from pyserve.http.h2.events import (
     BodyReceived,
@@ -38,7 +38,7 @@ from pyserve.http.response import ERROR_BLOCK, error_page
 from pyserve.wire.codec import Peer, TlsPeer
 
 if TYPE_CHECKING:
-    from pyserve.front.h2_repeat import H2Repeat
+    from pyserve.front.h2.repeat import H2Repeat
     from pyserve.front.realm import Realm
 
 HIGH_WATER = 64 * 1024
@@ -205,7 +205,7 @@ class H2Connection(ClientConnection):
                 self._repeat(repeat, event.stream, request)
                 return
         if request.protocol:
-            from pyserve.front.h2_tunnel import H2Tunnel
+            from pyserve.front.h2.tunnel import H2Tunnel
 
             exchange: H2Exchange = H2Tunnel(self, request, event.stream)
         else:

@@ -12,12 +12,12 @@ import asyncio
 import ssl
 from functools import partial
 
-from pyserve.front.certificates import Identity
 from pyserve.front.context import Context
 from pyserve.front.preface import Preface
-from pyserve.front.tls_connection import TlsConnection, address_of
-from pyserve.front.tls_peer import describe
-from pyserve.front.tls_transport import TlsTransport
+from pyserve.front.tls.certificates import Identity
+from pyserve.front.tls.connection import TlsConnection, address_of
+from pyserve.front.tls.peer import describe
+from pyserve.front.tls.transport import TlsTransport
 from pyserve.http.client_hello import (
     INTERNAL_ERROR,
     NO_APPLICATION_PROTOCOL,
@@ -49,7 +49,7 @@ def protocol_for(
     realm = context.handshakes.certificates.realm_of(identity)
     tls = partial(describe, ssl_object, identity)
     if ssl_object.selected_alpn_protocol() == "h2":
-        from pyserve.front.h2_connection import H2Connection
+        from pyserve.front.h2.connection import H2Connection
 
         return H2Connection(context, given, realm, tls)
     return TlsConnection(context, given, realm, tls)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyserve.front.tls_transport import MAX_BARREN_BYTES, TlsTransport
+from pyserve.front.tls.transport import MAX_BARREN_BYTES, TlsTransport
 from pyserve.net.tls import Material, build_context
 from tests.support.certificates import Authority
 

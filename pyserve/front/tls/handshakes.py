@@ -11,10 +11,10 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from pyserve.front.certificates import Certificates
+from pyserve.front.tls.certificates import Certificates
 
 if TYPE_CHECKING:
-    from pyserve.front.challenge_certificates import ChallengeCertificates
+    from pyserve.front.tls.challenges import ChallengeCertificates
 
 AT_ONCE = 8
 AT_ONCE_S = 0.002

@@ -1,4 +1,4 @@
-"""Step 6 of the request path: an answer of HTTP/2 that is known to be the same for equal requests (``front.repeat``).
+"""Step 6 of the request path: an answer of HTTP/2 that is known to be the same for equal requests (``h1.repeat``).
 
 I/O: none. Rebuilt once per sweep, for Date.
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserve.front.repeat import OWN_BYTES
+from pyserve.front.h1.repeat import OWN_BYTES
 from pyserve.handlers.interface import Same
 from pyserve.http.h2.hpack import encode_head
 from pyserve.http.request import Request

@@ -14,10 +14,10 @@ import uvloop
 
 from pyserve.config.model import Handler as Configured
 from pyserve.config.model import Limits, Respond, Site
-from pyserve.front.connection import Connection
 from pyserve.front.context import Context
+from pyserve.front.h1.connection import Connection
+from pyserve.front.h1.repeat import Repeat
 from pyserve.front.heads import MEMO_ANSWER_BYTES
-from pyserve.front.repeat import Repeat
 from pyserve.handlers.interface import FOREVER, Exchange, Handler
 from pyserve.http.h1_httptools import parse_fields
 from pyserve.observe.error_log import ErrorLog

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserve.front.h2_exchange import H2Exchange
+from pyserve.front.h2.exchange import H2Exchange
 from pyserve.handlers.interface import Same
 from pyserve.http.h2.frames import CANCEL
 from pyserve.http.request import Request
 
 if TYPE_CHECKING:
-    from pyserve.front.h2_connection import H2Connection
+    from pyserve.front.h2.connection import H2Connection
 
 _NO_TUNNEL = "nothing here can be tunnelled to"
 

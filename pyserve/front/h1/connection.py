@@ -19,10 +19,10 @@ from pyserve.errors import Fate, RequestError
 from pyserve.front.books import DROP_BODY_BYTES
 from pyserve.front.client_connection import ClientConnection
 from pyserve.front.context import Context
-from pyserve.front.exchange import Exchange
-from pyserve.front.file_output import FileOutput
+from pyserve.front.h1.exchange import Exchange
+from pyserve.front.h1.file_output import FileOutput
+from pyserve.front.h1.repeat import Repeat
 from pyserve.front.pace import Pace
-from pyserve.front.repeat import Repeat
 from pyserve.http.h1 import END_OF_MESSAGE, NEED_DATA, Reader
 from pyserve.http.request import Memo, Request
 from pyserve.http.response import ERROR_BLOCK, STATUS_LINES, error_page
@@ -30,7 +30,7 @@ from pyserve.wire.codec import Peer, TlsPeer
 
 if TYPE_CHECKING:
     from pyserve.front.realm import Realm
-    from pyserve.front.tls_files import TlsFiles
+    from pyserve.front.tls.files import TlsFiles
 
 # Phases. In RUN and CLOSING only a client that takes nothing is cut: the pool's own time-outs end the rest. From LINGER
 # on nothing that comes is a request: in a TUNNEL it is another protocol's, and whose that is has time-outs of its own.

@@ -12,8 +12,8 @@ from pyserve.config.model import Modifiers as Configured
 from pyserve.handlers.interface import Exchange
 from pyserve.handlers.modifiers import prepare
 from pyserve.wire.codec import TRAILED
-from tests.front.test_connection import Desk, Play
-from tests.front.test_connection import play as play  # a fixture
+from tests.front.h1.test_connection import Desk, Play
+from tests.front.h1.test_connection import play as play  # a fixture
 
 LINK = b"link: </app.css>; rel=preload\r\n"
 EARLY = b"HTTP/1.1 103 Early Hints\r\n" + LINK + b"\r\n"

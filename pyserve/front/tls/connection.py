@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from pyserve.front.connection import Connection
-from pyserve.front.tls_files import TlsFiles
+from pyserve.front.h1.connection import Connection
+from pyserve.front.tls.files import TlsFiles
 
 
 class TlsConnection(Connection):

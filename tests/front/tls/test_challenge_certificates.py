@@ -11,7 +11,7 @@ import pytest
 from pyserve.acme import challenge_certificate
 from pyserve.config.acme import challenge_certificate_path
 from pyserve.config.model import Acme, Site
-from pyserve.front.challenge_certificates import MAX_WAITING, ChallengeCertificates
+from pyserve.front.tls.challenges import MAX_WAITING, ChallengeCertificates
 from tests.support.lanes import Inline
 
 

@@ -7,9 +7,9 @@ client that begins with the connection preface (RFC 9113 §3.3, §3.4: prior kno
 
 from __future__ import annotations
 
-from pyserve.front.connection import Connection
 from pyserve.front.context import Context
-from pyserve.front.h2_connection import H2Connection
+from pyserve.front.h1.connection import Connection
+from pyserve.front.h2.connection import H2Connection
 from pyserve.front.preface import Preface
 from pyserve.http.h2.frames import PREFACE
 from pyserve.wire.codec import Peer

@@ -18,7 +18,7 @@ from pyserve.errors import RequestError
 from pyserve.files.disks import was_local
 from pyserve.files.reading import read_now, read_whole
 from pyserve.front.books import Books
-from pyserve.front.h2_repeat import H2Repeat
+from pyserve.front.h2.repeat import H2Repeat
 from pyserve.front.pace import Pace
 from pyserve.handlers.interface import Lent, Same
 from pyserve.handlers.modifiers import PLAIN
@@ -28,7 +28,7 @@ from pyserve.http.response import has_no_body, without_trailer
 from pyserve.wire.codec import TRAILED
 
 if TYPE_CHECKING:
-    from pyserve.front.h2_connection import H2Connection
+    from pyserve.front.h2.connection import H2Connection
 
 PIECE_BYTES = 64 * 1024
 """So much of a file is read at once."""
