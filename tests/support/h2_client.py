@@ -77,6 +77,11 @@ class H2Client:
                 normalize_outbound_headers=False,
             )
         )
+        # The library takes a GOAWAY for the end, but what is under way goes on, may be in the same read.
+        machine = self.h2.state_machine
+        is_open = h2.connection.ConnectionState.CLIENT_OPEN
+        goes_on = {(is_open, h2.connection.ConnectionInputs.RECV_GOAWAY): (None, is_open)}
+        machine._transitions = {**machine._transitions, **goes_on}
         values = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
         self.h2.local_settings = h2.settings.Settings(client=True, initial_values=values)
         self.h2.initiate_connection()
@@ -212,8 +217,6 @@ class H2Client:
                     self.answers[stream].reset = int(code)
             case h2.events.ConnectionTerminated(last_stream_id=last, error_code=code):
                 self.goaways.append((last, int(code)))
-                if not code:  # the library takes it for the end, but what is under way goes on
-                    self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
 
 
 class Tunnel:
