@@ -127,6 +127,8 @@ class H2Connection(ClientConnection):
                 events = _without_what_is_over(events)
             for event in events:
                 self._take(event)
+                if self._is_lingering:
+                    break  # that was the last that is served: what follows in the same read comes too late
         except Exception:
             # Our own bug: this connection is cut, the front serves on.
             self.context.incident(f"internal error\n{traceback.format_exc()}")

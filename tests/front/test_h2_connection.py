@@ -1,0 +1,176 @@
+"""One HTTP/2 connection on a real loop and a real socket: what a client may do at the wrong moment, what that costs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+import pytest
+import uvloop
+
+from pyserve.front.h2_connection import H2Connection
+from pyserve.handlers.interface import FOREVER, Exchange
+from tests.front.test_connection import Desk, most_waiting, turns
+
+PIECE = b"x" * 60_000
+LARGEST_WINDOW = (1 << 31) - 1
+HEADERS, RST_STREAM, GOAWAY = 1, 3, 7
+END = 5
+"""Of the stream and of the fields."""
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
+
+
+class Peer:
+    """A client's end: the library ``h2`` reads, and what is sent is the test's business."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, own: socket.socket, connection: H2Connection) -> None:
+        self.loop = loop
+        self.socket = own
+        self.connection = connection
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+        self.heads: dict[int, list[str]] = {}
+        self.bodies: dict[int, int] = {}
+        self.ended: set[int] = set()
+        self.resets: set[int] = set()
+        self.is_closed = False
+
+    async def begin(self, window: int = 65_535, frame_bytes: int = 16_384) -> None:
+        codes = h2.settings.SettingCodes
+        values = {codes.INITIAL_WINDOW_SIZE: window, codes.MAX_FRAME_SIZE: frame_bytes}
+        self.h2.local_settings = h2.settings.Settings(client=True, initial_values=values)
+        self.h2.max_inbound_frame_size = frame_bytes
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(LARGEST_WINDOW - 65_535)
+        self.flush()
+        await self.read()
+
+    def flush(self) -> None:
+        self.socket.send(self.h2.data_to_send())
+
+    def start(self, method: str = "GET", *, is_end: bool = True) -> int:
+        stream: int = self.h2.get_next_available_stream_id()
+        fields = [(":method", method), (":scheme", "http"), (":authority", "a"), (":path", "/")]
+        self.h2.send_headers(stream, fields, end_stream=is_end)
+        return stream
+
+    async def read(self) -> None:
+        """Take what comes in one read."""
+        data = await self.loop.sock_recv(self.socket, 1 << 20)
+        self.is_closed = not data
+        for event in self.h2.receive_data(data):
+            if isinstance(event, h2.events.ResponseReceived):
+                self.heads.setdefault(event.stream_id, []).append(dict(event.headers)[":status"])
+            elif isinstance(event, h2.events.DataReceived):
+                self.bodies[event.stream_id] = self.bodies.get(event.stream_id, 0) + len(event.data)
+            elif isinstance(event, h2.events.StreamEnded):
+                self.ended.add(event.stream_id)
+            elif isinstance(event, h2.events.StreamReset):
+                self.resets.add(event.stream_id)
+
+    async def read_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            assert not self.is_closed
+            await self.read()
+
+
+class H2Desk(Desk):
+    async def meet(self, **settings: int) -> Peer:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            server, _ = listener.accept()
+        client.setblocking(False)
+        server.setblocking(False)
+        _, connection = await self.loop.create_connection(lambda: H2Connection(self.context), sock=server)
+        peer = Peer(self.loop, client, connection)
+        await peer.begin(**settings)
+        return peer
+
+    def sweep(self, seconds: float) -> None:
+        self.context.now += seconds
+        for connection in list(self.context.connections):
+            connection.sweep(self.context.now)
+
+
+class Told:
+    """Who answers, and hears of the client."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.is_whole = self.is_gone = False
+
+    def body_data(self, data: bytes) -> None:
+        self.body += data
+
+    def body_end(self) -> None:
+        self.is_whole = True
+
+    def on_writable(self) -> None: ...
+    def client_half_closed(self) -> None: ...
+
+    def client_gone(self) -> None:
+        self.is_gone = True
+
+
+Play = Callable[[Callable[[Exchange], None], Callable[[H2Desk], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def play(request: pytest.FixtureRequest) -> Iterator[Play]:
+    """Run a scene: what the handler answers, and what the client does. No exception may reach the loop."""
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop() if request.param == "uvloop" else asyncio.new_event_loop()
+    log_fd = os.open(os.devnull, os.O_WRONLY)
+    faults: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, fault: faults.append(fault))
+
+    def run(answer: Callable[[Exchange], None], scene: Callable[[H2Desk], Awaitable[None]]) -> None:
+        desk = H2Desk(loop, answer, log_fd)
+
+        async def whole() -> None:
+            try:
+                await scene(desk)
+            finally:
+                for connection in list(desk.context.connections):
+                    connection.abort()
+            while desk.context.connections:
+                await asyncio.sleep(0)
+
+        loop.run_until_complete(asyncio.wait_for(whole(), 6))
+        assert not faults
+
+    yield run
+    loop.close()
+    os.close(log_fd)
+
+
+def test_a_request_behind_a_goaway_is_not_begun(play: Play) -> None:
+    begun = []
+
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet()
+        peer.start()
+        peer.socket.send(frame(GOAWAY, 0, 0, bytes(8)) + peer.h2.data_to_send())
+        while not peer.is_closed:
+            await peer.read()
+        assert not begun
+        desk.sweep(3.0)
+        await turns()
+        assert not desk.context.connections
+        peer.socket.close()
+
+    def answer(exchange: Exchange) -> None:
+        begun.append(exchange)
+        exchange.send(200, b"", b"late")
+
+    play(answer, scene)
