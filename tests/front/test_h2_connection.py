@@ -174,3 +174,54 @@ def test_a_request_behind_a_goaway_is_not_begun(play: Play) -> None:
         exchange.send(200, b"", b"late")
 
     play(answer, scene)
+
+
+def test_who_answers_hears_that_a_slow_body_has_cost_the_answer(play: Play) -> None:
+    told = Told()
+
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet()
+        stream = peer.start("POST", is_end=False)
+        peer.h2.send_data(stream, b"a piece")
+        peer.flush()
+        await peer.read_until(lambda: stream in peer.bodies)
+        assert told.body == b"a piece"
+        desk.sweep(desk.context.limits.body_timeout_s + 1)
+        await peer.read_until(lambda: stream in peer.resets)
+        assert told.is_gone
+        assert not told.is_whole
+        peer.socket.close()
+
+    def answer(exchange: Exchange) -> None:
+        exchange.attach(told)
+        exchange.send_head(200, b"", None)
+        exchange.send_data(b"begun")
+
+    play(answer, scene)
+
+
+def test_who_answers_hears_that_its_file_has_shrunk(play: Play, tmp_path: Path) -> None:
+    told = Told()
+    file = tmp_path / "file"
+    file.write_bytes(bytes(100_000))
+    fd = os.open(file, os.O_RDONLY)
+
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet(window=1000)
+        stream = peer.start()
+        peer.flush()
+        await peer.read_until(lambda: peer.bodies.get(stream) == 1000)
+        os.truncate(file, 500)
+        peer.h2.increment_flow_control_window(10_000, stream)
+        peer.flush()
+        await peer.read_until(lambda: stream in peer.resets)
+        assert told.is_gone
+        peer.socket.close()
+
+    def answer(exchange: Exchange) -> None:
+        exchange.attach(told)
+        exchange.send_head(200, b"", 100_000)
+        exchange.send_file(fd, 0, 100_000)
+
+    play(answer, scene)
+    os.close(fd)

@@ -170,7 +170,7 @@ class H2Exchange(Books):
     def refuse(self, error: RequestError) -> None:
         """The body is none that may be: answer so, or cut the answer that is under way."""
         if self.has_begun:
-            self.abort()
+            self._cut()
             return
         receiver, self.receiver = self.receiver, None
         self.will_close = True
@@ -346,8 +346,13 @@ class H2Exchange(Books):
             if got is None:
                 self._load(fd, offset, min(count, PIECE_BYTES))
                 return 0
+<<<<<<< HEAD:pyserve/front/h2/exchange.py
             if not got:  # the file can't be read, or has shrunk: the promised length can't be kept
                 self.abort()
+=======
+            if not found:  # the file has shrunk: the promised length can't be kept
+                self._cut()
+>>>>>>> c8ca028 (front: who answers over HTTP/2 hears that the front has cut the answer):pyserve/front/h2_exchange.py
                 return 0
             data = bytes(buffer) if got == most else bytes(buffer[:got])
             left = count - got
@@ -378,7 +383,7 @@ class H2Exchange(Books):
             if self.over or not self._queue:
                 return
             if not data:  # it can't be read, or has shrunk
-                self.abort()
+                self._cut()
                 return
             piece = self._queue[0]
             assert not isinstance(piece, bytes)
@@ -440,6 +445,13 @@ class H2Exchange(Books):
             self.connection.h2.reset(self.stream, INTERNAL_ERROR)
             self.connection.flush_soon()
             self.connection.stream_over(self)
+
+    def _cut(self) -> None:
+        """Abort for a reason that who answers does not know of."""
+        receiver = self.receiver
+        self.abort()
+        if receiver is not None:
+            receiver.client_gone()
 
     def _replace(self) -> H2Exchange:
         other = H2Exchange(self.connection, self.request, self.stream)
