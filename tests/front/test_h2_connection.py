@@ -176,6 +176,24 @@ def test_a_request_behind_a_goaway_is_not_begun(play: Play) -> None:
     play(answer, scene)
 
 
+def test_small_answers_that_nobody_takes_are_not_piled_up(play: Play) -> None:
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet(window=LARGEST_WINDOW, frame_bytes=65_536)
+        for _ in range(3):  # known, and ready to be repeated from now on
+            stream = peer.start()
+            peer.flush()
+            await peer.read_until(lambda stream=stream: stream in peer.ended)  # type: ignore[misc]
+        streams = [peer.start() for _ in range(100)]
+        peer.flush()
+        await turns()
+        assert most_waiting(peer.connection) < 1 << 20  # type: ignore[arg-type]
+        await peer.read_until(lambda: peer.ended.issuperset(streams))
+        assert {peer.bodies[stream] for stream in streams} == {len(PIECE)}
+        peer.socket.close()
+
+    play(lambda exchange: exchange.send(200, b"", PIECE, same=FOREVER), scene)
+
+
 def test_who_answers_hears_that_a_slow_body_has_cost_the_answer(play: Play) -> None:
     told = Told()
 
@@ -225,3 +243,26 @@ def test_who_answers_hears_that_its_file_has_shrunk(play: Play, tmp_path: Path) 
 
     play(answer, scene)
     os.close(fd)
+
+
+def test_an_answer_that_fails_while_its_head_is_held_has_one_head(play: Play) -> None:
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet(window=0)
+        stream = peer.start()
+        peer.flush()
+        await peer.read_until(lambda: stream in peer.heads)
+        await turns()
+        peer.h2.increment_flow_control_window(10_000, stream)
+        peer.flush()
+        await peer.read_until(lambda: stream in peer.ended)
+        assert peer.heads[stream] == ["503"]
+        assert peer.bodies[stream] > 0
+        peer.socket.close()
+
+    def answer(exchange: Exchange) -> None:
+        exchange.send_head(200, b"", None)
+        exchange.send_trailers(b"x-sum: 1\r\n")
+        exchange.flush_soon()
+        exchange.fail(503, "it can't be had")
+
+    play(answer, scene)

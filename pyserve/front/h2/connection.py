@@ -203,7 +203,11 @@ class H2Connection(ClientConnection):
         request = event.head
         if event.is_end and request.kind is not None:
             repeat = request.line_memo.get(request.kind)
-            if repeat is not None and (repeat.same.fresh_until_s > context.now or repeat.same.renew()):
+            if (
+                repeat is not None
+                and not self._is_paused
+                and (repeat.same.fresh_until_s > context.now or repeat.same.renew())
+            ):
                 self._repeat(repeat, event.stream, request)
                 return
         if request.protocol:
@@ -250,6 +254,9 @@ class H2Connection(ClientConnection):
             exchange.body_is_read = True
             exchange.send_rest(repeat.status, body[taken:], taken)
             return
+        self._unflushed += taken
+        if self._unflushed >= WRITE_BYTES:
+            self._flush()
         if not self.exchanges:
             self.deadline = context.idle_deadline
         if context.log_repeated is not None:

@@ -197,10 +197,15 @@ class H2Exchange(Books):
             body = b""
         elif request.method == "HEAD":
             body = b""
-        taken = connection.h2.send_answer(
-            self.stream, status, block, connection.context.common[flags & 6], length, body
-        )
-        connection.flush_soon()
+        self._head = None  # one that was held is replaced
+        self._trailers = b""
+        common = connection.context.common[flags & 6]
+        if body and connection.is_full:
+            connection.h2.send_head(self.stream, status, block, common, length)
+            taken = 0
+        else:
+            taken = connection.h2.send_answer(self.stream, status, block, common, length, body)
+        connection.sent(taken)
         self.sent_bytes = taken
         if taken < len(body):
             self._left = 0
