@@ -160,7 +160,7 @@ class Client:
         """Return a client with its account, which is made if there is none."""
         key, uri = self._account_key(), self._known_account()
         if self._acme.ca and not os.access(self._acme.ca, os.R_OK):
-            raise _refusal(f"acme.ca: {self._acme.ca} can't be read by the user that fronts run as")
+            raise _refusal(f"acme.ca: {self._acme.ca} is missing, or can't be read by the user that fronts run as")
         if key is None or not uri or is_anew:
             return self._make_account(is_anew)
         network = self._network = _Network(key, self._acme)
@@ -327,7 +327,9 @@ def _validation_words(error: errors.ValidationError) -> str:
 def _network_words(error: requests.exceptions.RequestException, directory: str) -> str:
     where = str(error.request.url) if error.request is not None and error.request.url else directory
     if isinstance(error, requests.exceptions.SSLError):
-        return f"{where}: its certificate is not trusted, or TLS fails: {error}"
+        return (
+            f"{where}: its certificate is not trusted, or TLS fails (acme.ca names who is trusted): {_innermost(error)}"
+        )
     if isinstance(error, requests.exceptions.Timeout):
         return f"{where}: no answer within {REQUEST_TIMEOUT_S} s"
     if isinstance(error, requests.exceptions.ConnectionError):

@@ -6,6 +6,7 @@ I/O: the authority's folder, and two files where they are wanted.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -43,6 +44,7 @@ def self_signed(hosts: Sequence[str], out: str, days: int, ca_folder: str | None
 
 
 def how_to_trust(ca: str) -> str:
+    ca = shlex.quote(ca)
     return f"""\
 To trust the local authority once, for all its certificates (only on your own machine; keep its key to yourself):
   curl       curl --cacert {ca} https://…

@@ -64,11 +64,13 @@ def check(files: Sequence[str]) -> int:
             tracebacks[show_key(path)] = trial.traceback
     notes = _prove_certificates(loaded)
     problems = loaded.collected.rendered()
+    if not problems:  # what a file with problems seems to leave unused may be named where the problem is
+        notes = [*_notes(loaded.config), *notes]
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     if problems:
         print_problems(problems, tracebacks)
         return exit_codes.CONFIG
-    for note in [*_notes(loaded.config), *notes]:
-        print(f"note: {note}", file=sys.stderr)
     print(_summary(files or [DEFAULT_FILE], loaded.config, trials))
     sys.stdout.flush()
     return exit_codes.STOPPED
@@ -102,7 +104,8 @@ def _prove_certificates(loaded: Loaded) -> list[str]:
             continue
         left_s = proved.not_after_s - time.time()
         if left_s < 0 or proved.not_before_s > time.time():
-            add(f"{site.tls.cert} {words_left(left_s) if left_s < 0 else 'is not valid yet'}")
+            begin = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(proved.not_before_s))
+            add(f"{site.tls.cert} {words_left(left_s) if left_s < 0 else f'is not valid before {begin}'}")
         elif left_s < DUE_DAYS[0] * 86400 and not site.tls.is_awaited:
             notes.append(f"site {site.name}: its certificate {words_left(left_s)}")
         if missing := [host for host in site.hosts if not covers(proved.names, host)]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import ssl
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def test_certificates_are_signed_by_one_authority(tmp_path: Path, capsys: pytest
         shake(client.wrap_bio, server, "b.localhost")
     leaf = x509.load_pem_x509_certificate((tmp_path / "out/a.localhost.pem").read_bytes())
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_what_it_says_can_be_pasted_also_if_there_is_a_blank_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    self_signed(["a.localhost"], str(tmp_path / "out"), 30, str(tmp_path / "my ca"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "my ca" in line]
+    assert lines
+    for line in lines:
+        assert any(word.endswith(f"{tmp_path}/my ca/ca.pem") for word in shlex.split(line)), line
 
 
 def shake(wrap: object, server: ssl.SSLContext, name: str) -> None:

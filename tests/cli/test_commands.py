@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pyserve.cli.arguments import UsageError, parse
+from tests.support.certificates import Authority
 
 WSGI = "def app(environ, start_response):\n    return []\n"
 ASGI = "async def app(scope, receive, send):\n    pass\n"
@@ -163,6 +164,22 @@ def test_check_tells_form_surroundings_and_imports_in_one_go(tmp_path: Path) -> 
         "pyserve: 4 problems in site.toml",
     ]
     assert any(line.startswith("    ") and "bad.py" in line for line in lines)
+
+
+def test_check_says_what_a_certificate_is_for_and_since_when_beside_other_problems(tmp_path: Path) -> None:
+    authority = Authority()
+    for name, starts in (("right", -1), ("early", 10)):
+        cert, key = authority.issue("a.com", starts=starts)
+        (tmp_path / f"{name}.pem").write_bytes(cert + key)
+    (tmp_path / "site.toml").write_text(
+        '[server]\nhttps = ":0"\n[site.a]\nhosts = ["a.com", "b.com"]\nfiles = "."\ntls = { cert = "right.pem" }\n'
+        '[site.c]\nhosts = ["c.com"]\nfiles = "."\ntls = { cert = "early.pem" }\n'
+    )
+    answer = pyserve(tmp_path, "check")
+    assert answer.returncode == 78
+    assert "note: site a: its certificate is for a.com, not for b.com\n" in answer.stderr
+    assert "site.c.tls.cert" in answer.stderr
+    assert "early.pem is not valid before 20" in answer.stderr
 
 
 IMPORTS = {

@@ -70,8 +70,8 @@ class Authority:
         )
         self.pem = certificate.public_bytes(PEM)
 
-    def issue(self, *names: str, days: float = 90, common_name: str = "") -> tuple[bytes, bytes]:
-        """Return certificate and key as PEM; negative ``days`` = it ended so long ago."""
+    def issue(self, *names: str, days: float = 90, starts: float = -200, common_name: str = "") -> tuple[bytes, bytes]:
+        """Return certificate and key as PEM; negative ``days`` = it ended so long ago. ``starts``: in how many."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             x509.CertificateBuilder()
@@ -79,7 +79,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(NOW - datetime.timedelta(days=200))
+            .not_valid_before(NOW + datetime.timedelta(days=starts))
             .not_valid_after(NOW + datetime.timedelta(days=days))
             .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
