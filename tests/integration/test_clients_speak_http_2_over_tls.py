@@ -37,6 +37,7 @@ tls = {{ cert = "a.pem", key = "a.key", hsts = "30d" }}
 
 [site.app]
 hosts = ["app.localhost"]
+max_body = "1MiB"
 app = "asgi"
 tls = {{ cert = "b.pem", key = "b.key" }}
 
@@ -106,6 +107,39 @@ def test_curl(site: Site, flag: str, version: str) -> None:
         check=True,
     )
     assert posted.stdout == PAGE
+
+
+@pytest.mark.needs("curl")
+@pytest.mark.parametrize("framing", ["a length", "no length"])
+@pytest.mark.parametrize("host", ["app.localhost", "files.localhost"])
+def test_curl_sees_why_its_upload_is_refused(site: Site, framing: str, host: str) -> None:
+    address, port = site.https
+    upload = site.folder / "upload"
+    upload.write_bytes(bytes(8_000_000))
+    source = ["-T", str(upload)] if framing == "a length" else ["-T", "-", "-X", "POST"]
+    with open(upload, "rb") as file:
+        done = subprocess.run(
+            [
+                "curl",
+                "-sS",
+                "--http2",
+                "--cacert",
+                str(site.folder / "ca.pem"),
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "--resolve",
+                f"{host}:{port}:{address}",
+                *source,
+                f"https://{host}:{port}/wsgi/echo",
+            ],
+            stdin=file if framing == "no length" else subprocess.DEVNULL,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    assert (done.stdout, done.stderr) == (b"413" if host == "app.localhost" else b"405", b"")
 
 
 @pytest.mark.needs("nghttp")

@@ -121,6 +121,19 @@ def test_a_client_that_leaves_is_a_disconnect(site: Site, tmp_path: Path) -> Non
     wait_until(lambda: "/echo 1006" in notes(), "the end of the connection to be told")
 
 
+def test_a_close_in_the_last_frame_of_its_stream_is_answered(site: Site) -> None:
+    """As Chromium sends it."""
+    with H2Client(site.address) as client:
+        tunnel = Tunnel(client, "/echo")
+        socket_ = WebSocket.over(tunnel)
+        client.h2.send_data(tunnel.stream, frame(TEXT, b"last words") + close(1000, "bye"), end_stream=True)
+        client.flush()
+        assert socket_.read() == "last words"
+        assert socket_.read_close()[0] == 1000
+        assert tunnel.is_closed()
+        assert tunnel.answer.reset is None
+
+
 def test_a_stop_says_so_to_every_websocket(site: Site) -> None:
     with H2Client(site.address) as client:
         sockets = [WebSocket.over(Tunnel(client, "/echo")) for _ in range(5)]

@@ -32,7 +32,7 @@ from pyserve.http.h2.events import (
     StreamBroken,
     StreamReset,
 )
-from pyserve.http.h2.frames import NO_ERROR, code_name
+from pyserve.http.h2.frames import code_name
 from pyserve.http.request import Request
 from pyserve.http.response import ERROR_BLOCK, error_page
 from pyserve.wire.codec import Peer, TlsPeer
@@ -268,7 +268,6 @@ class H2Connection(ClientConnection):
         context = self.context
         body = error_page(error.status, "")
         self.h2.send_answer(stream, error.status, ERROR_BLOCK, context.common[0], len(body), body)
-        self.h2.reset(stream, NO_ERROR)
         if context.log_line is not None:
             context.log(context.log_line(self.client, None, error.status, len(body), 0.0))
         context.refused(self.client, error)

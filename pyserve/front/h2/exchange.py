@@ -22,7 +22,7 @@ from pyserve.front.h2.repeat import H2Repeat
 from pyserve.front.pace import Pace
 from pyserve.handlers.interface import Lent, Same
 from pyserve.handlers.modifiers import PLAIN
-from pyserve.http.h2.frames import INTERNAL_ERROR, NO_ERROR
+from pyserve.http.h2.frames import INTERNAL_ERROR
 from pyserve.http.request import Request
 from pyserve.http.response import has_no_body, without_trailer
 from pyserve.wire.codec import TRAILED
@@ -351,13 +351,8 @@ class H2Exchange(Books):
             if got is None:
                 self._load(fd, offset, min(count, PIECE_BYTES))
                 return 0
-<<<<<<< HEAD:pyserve/front/h2/exchange.py
             if not got:  # the file can't be read, or has shrunk: the promised length can't be kept
-                self.abort()
-=======
-            if not found:  # the file has shrunk: the promised length can't be kept
                 self._cut()
->>>>>>> c8ca028 (front: who answers over HTTP/2 hears that the front has cut the answer):pyserve/front/h2_exchange.py
                 return 0
             data = bytes(buffer) if got == most else bytes(buffer[:got])
             left = count - got
@@ -484,7 +479,4 @@ class H2Exchange(Books):
 
     def _end(self) -> None:
         self.close_books()
-        if self.will_close and not self.body_is_read:
-            # The answer is whole: the client need not send the rest (RFC 9113 §8.1).
-            self.connection.h2.reset(self.stream, NO_ERROR)
         self.connection.stream_over(self)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from pyserve.front.h2.exchange import H2Exchange
 from pyserve.handlers.interface import Same
-from pyserve.http.h2.frames import CANCEL
 from pyserve.http.request import Request
 
 if TYPE_CHECKING:
@@ -63,12 +62,12 @@ class H2Tunnel(H2Exchange):
             self._deliver(data)
 
     def _end_body(self) -> None:
-        """The client ended its side, as a TCP connection would be closed."""
+        """The client ended its side, as a TCP connection would be closed for writing: its last words are answered."""
         self.body_is_read = True
-        self.client_left()
-        self.connection.h2.reset(self.stream, CANCEL)
-        self.connection.flush_soon()
-        self.connection.stream_over(self)
+        if self.receiver is not None:
+            self.receiver.body_end()
+        else:
+            self.abort()
 
     def _replace(self) -> H2Exchange:
         other = H2Exchange(self.connection, self.request, self.stream)

@@ -77,6 +77,9 @@ class Settings(NamedTuple):
     """A second, over ``write_timeout_s``; 0 = any progress is enough."""
     max_ignored_bytes: int = 64 * 1024
     """Of a body that nobody wants, until the client is told to stop."""
+    farewell_s: float = 0.5
+    """Between the end of an answer and the word that no more of the body is wanted: several clients that read both at
+    once take the answer for lost."""
     linger_s: float = 10.0
     """The longest time that such a body is waited for behind the end of its answer."""
     budget: int = prices.BUDGET
@@ -524,7 +527,7 @@ class Connection:
         if stream.received <= self._settings.max_ignored_bytes:
             self.return_credit(stream.number, cost)
         elif stream.state == LOCAL_CLOSED:
-            self.reset(stream.number, f.NO_ERROR)
+            stream.linger_ends = min(stream.linger_ends, self._now + self._settings.farewell_s)
 
     def ignore_body(self, number: int) -> None:
         """Nobody wants this body: no more of it is told, but its end."""
@@ -917,15 +920,15 @@ class Connection:
             self._forget(stream.number)
             return
         stream.state = LOCAL_CLOSED
-        stream.linger_ends = self._now + self._settings.linger_s
+        settings = self._settings
+        is_too_much = stream.received > settings.max_ignored_bytes
+        stream.linger_ends = self._now + (settings.farewell_s if is_too_much else settings.linger_s)
         self._lingering[stream.number] = stream
         if stream.is_blocked:
             stream.is_blocked = False
             del self._blocked[stream.number]
         if not stream.is_ignored:
             self.ignore_body(stream.number)
-        if stream.received > self._settings.max_ignored_bytes:
-            self.reset(stream.number, f.NO_ERROR)
 
     def _forget(self, number: int) -> None:
         stream = self._streams.pop(number)

@@ -200,8 +200,19 @@ def test_a_body_behind_its_answer_is_taken_up_to_a_limit() -> None:
     assert come(made, "DATA 1 # 00 x16384 * 3") == []
     assert sent(made) == []
     assert come(made, "DATA 1 # 00 x16384 * 2") == []
+    assert sent(made) == []  # not in one read with the answer, which some clients would take for lost
+    made.pass_time(0.5)
     assert sent(made) == ["RST_STREAM 1 NO_ERROR"]
     assert made.connection.open_streams == 0
+
+
+def test_an_answer_to_too_much_of_a_body_is_not_followed_by_its_reset_at_once() -> None:
+    made = session(POST, "DATA 1 # 00 x16384 * 5")
+    made.connection.ignore_body(1)
+    made.connection.send_answer(1, 413, b"", b"", 0, b"")
+    assert "RST_STREAM 1 NO_ERROR" not in sent(made)
+    made.pass_time(0.5)
+    assert sent(made) == ["RST_STREAM 1 NO_ERROR"]
 
 
 def test_a_body_that_ends_behind_its_answer_ends_the_stream() -> None:

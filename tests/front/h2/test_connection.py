@@ -17,9 +17,9 @@ import h2.settings
 import pytest
 import uvloop
 
-from pyserve.front.h2_connection import H2Connection
+from pyserve.front.h2.connection import H2Connection
 from pyserve.handlers.interface import FOREVER, Exchange
-from tests.front.test_connection import Desk, most_waiting, turns
+from tests.front.h1.test_connection import Desk, most_waiting, turns
 
 PIECE = b"x" * 60_000
 LARGEST_WINDOW = (1 << 31) - 1
