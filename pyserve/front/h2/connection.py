@@ -148,6 +148,7 @@ class H2Connection(ClientConnection):
         for exchange in list(self.exchanges.values()):
             if not exchange.body_is_read:
                 self._leave(exchange)
+        self._leave_stuck()
         self._end_if_done()
         return bool(self.exchanges)
 
@@ -353,6 +354,8 @@ class H2Connection(ClientConnection):
         finally:
             self._is_pumping = False
         self._flush()
+        if self._has_eof:
+            self._leave_stuck()
         if share <= 0 and self._waiting and not self._is_paused:
             self._schedule_pump()
 
@@ -399,6 +402,12 @@ class H2Connection(ClientConnection):
         if not self.exchanges:
             self.deadline = self.context.idle_deadline
             self._end_if_done()
+
+    def _leave_stuck(self) -> None:
+        """A window that is shut when the client has ended its sending never opens again."""
+        for exchange in list(self._waiting):
+            if not self.h2.room(exchange.stream):
+                self._leave(exchange)
 
     def _leave_all(self) -> None:
         exchanges, self.exchanges = self.exchanges, {}

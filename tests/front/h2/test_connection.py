@@ -266,3 +266,32 @@ def test_an_answer_that_fails_while_its_head_is_held_has_one_head(play: Play) ->
         exchange.fail(503, "it can't be had")
 
     play(answer, scene)
+
+
+@pytest.mark.parametrize("window", [1000, 40_000])
+def test_a_client_that_sends_nothing_more_is_left_where_its_window_is_shut(play: Play, window: int) -> None:
+    told = Told()
+
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet(window=window)
+        stream = peer.start()
+        peer.flush()
+        peer.socket.shutdown(socket.SHUT_WR)
+        await peer.read_until(lambda: peer.bodies.get(stream) == window)
+        while not peer.is_closed:
+            await peer.read()
+        assert told.is_gone
+        assert stream not in peer.ended
+        peer.socket.close()
+
+    def answer(exchange: Exchange) -> None:
+        exchange.attach(told)
+        exchange.send_head(200, b"", 60_000)
+
+        def go_on() -> None:
+            exchange.send_data(PIECE)
+            exchange.finish()
+
+        asyncio.get_running_loop().call_later(0.01, go_on)
+
+    play(answer, scene)
