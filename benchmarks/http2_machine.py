@@ -16,9 +16,10 @@ import hpack
 
 from pyserve.http.h1_httptools import parse_fields
 from pyserve.http.h2 import frames as f
-from pyserve.http.h2.connection import Connection, Settings
+from pyserve.http.h2.connection import Connection
 from pyserve.http.h2.events import RequestReceived
 from pyserve.http.h2.heads import BlockReader
+from pyserve.http.h2.sending import Settings
 from pyserve.http.head import HeadReader
 
 REQUESTS = 32_000

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyserve.front.accepting import Acceptor
     from pyserve.front.tls.handshakes import Handshakes
     from pyserve.http.forwarded import TrustedProxies
-    from pyserve.http.h2.connection import Settings
+    from pyserve.http.h2.sending import Settings
 
 NEVER = 1 << 62
 
@@ -143,7 +143,7 @@ class Context:
     def h2_settings(self) -> Settings:
         """Return what HTTP/2 connections begin with; made when the first one asks."""
         if self._h2_settings is None:
-            from pyserve.http.h2.connection import Settings
+            from pyserve.http.h2.sending import Settings
 
             limits = self.limits
             self._h2_settings = Settings(

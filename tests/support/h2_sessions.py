@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pyserve.http import h1_httptools
 from pyserve.http.h2 import events as ev
-from pyserve.http.h2.connection import Connection, Settings
+from pyserve.http.h2.connection import Connection
 from pyserve.http.h2.frames import code_name
 from pyserve.http.h2.heads import BlockReader
+from pyserve.http.h2.sending import Settings
 from pyserve.http.head import HeadReader
 from pyserve.http.request import Request
 

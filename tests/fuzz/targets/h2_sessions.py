@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cache
 
 from pyserve.http.h2 import frames as f
-from pyserve.http.h2.connection import Settings
 from pyserve.http.h2.heads import BlockReader
+from pyserve.http.h2.sending import Settings
 from tests.fuzz.chance import Chance, mostly, repeat, some_bytes
 from tests.fuzz.reading import cut_anywhere
 from tests.support.h2_corpus import OPENING, block, load, sent_frames

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyserve.http.h2.connection import Connection, Settings
+from pyserve.http.h2.connection import Connection
+from pyserve.http.h2.sending import Settings
 from tests.support import h2_corpus
 from tests.support.h2_corpus import Case
 from tests.support.h2_peer import Peer

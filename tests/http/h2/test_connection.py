@@ -8,7 +8,7 @@ import hpack
 import pytest
 
 from pyserve.http.h2 import frames as f
-from pyserve.http.h2.connection import Settings
+from pyserve.http.h2.sending import Settings
 from tests.support import h2_corpus
 from tests.support.h2_corpus import turns
 from tests.support.h2_sessions import SETTINGS, Session
