@@ -98,6 +98,13 @@ class ClientConnection(asyncio.Protocol):
     def abort(self) -> None:
         raise NotImplementedError
 
+    def end_sending(self) -> None:
+        """Say that nothing more comes. A client that has cut just now is no fault of anybody's: asyncio raises then."""
+        try:
+            self.transport.write_eof()
+        except OSError:
+            self.transport.abort()
+
     def check_progress(self, now: float, has_more: bool) -> None:
         """Cut a client that takes its answer too slowly. ``has_more``: something waits beside the transport's bytes.
 

@@ -553,7 +553,7 @@ class Connection(ClientConnection):
         if self._has_eof or self.transport.is_closing():
             self._close()
         elif self.transport.can_write_eof():
-            self.transport.write_eof()
+            self.end_sending()
 
     def abort(self) -> None:
         """Cut now. An exchange that is not over yet hears of it by ``connection_lost``."""

@@ -438,7 +438,7 @@ class H2Connection(ClientConnection):
         if self._has_eof or self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
         else:
-            self.transport.write_eof()
+            self.end_sending()
 
     def abort(self) -> None:
         """Cut now. Exchanges that are not over yet hear of it by ``connection_lost``."""

@@ -127,10 +127,11 @@ Play = Callable[[Callable[[Exchange], None], Callable[[H2Desk], Coroutine[Any, A
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def play(request: pytest.FixtureRequest) -> Iterator[Play]:
-    """Run a scene: what the handler answers, and what the client does. No exception may reach the loop."""
+def play(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Play]:
+    """Run a scene: what the handler answers, and what the client does. No exception may reach the loop or the log."""
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop() if request.param == "uvloop" else asyncio.new_event_loop()
-    log_fd = os.open(os.devnull, os.O_WRONLY)
+    log = tmp_path / "error.log"
+    log_fd = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
     faults: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, fault: faults.append(fault))
 
@@ -148,6 +149,7 @@ def play(request: pytest.FixtureRequest) -> Iterator[Play]:
 
         loop.run_until_complete(asyncio.wait_for(whole(), 6))
         assert not faults
+        assert "internal error" not in log.read_text()
 
     yield run
     loop.close()
@@ -293,5 +295,28 @@ def test_a_client_that_sends_nothing_more_is_left_where_its_window_is_shut(play:
             exchange.finish()
 
         asyncio.get_running_loop().call_later(0.01, go_on)
+
+    play(answer, scene)
+
+
+def test_a_client_that_cuts_at_the_last_word_is_no_fault(play: Play) -> None:
+    peers = []
+
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet()
+        peers.append(peer)
+        peer.start()
+        peer.socket.send(peer.h2.data_to_send() + frame(GOAWAY, 0, 0, bytes(8)))
+        while desk.context.connections:
+            await asyncio.sleep(0)
+
+    def answer(exchange: Exchange) -> None:
+        own = peers[0].socket
+        try:
+            own.recv(1 << 20)
+        except BlockingIOError:
+            pass
+        own.close()  # with nothing unread: the reset comes only for what is sent now, before the end of it
+        exchange.send(200, b"", b"")
 
     play(answer, scene)
