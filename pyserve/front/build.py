@@ -14,10 +14,11 @@ from pyserve.handlers.interface import Handler, Lanes, Threads
 from pyserve.handlers.modifiers import ErrorPage, Modifiers, prepare
 from pyserve.handlers.nothing import NothingHandler
 from pyserve.handlers.options import ServerOptionsHandler
-from pyserve.handlers.pool import Pool, Reports, Timers
+from pyserve.handlers.pool import Pool
 from pyserve.handlers.redirect import RedirectHandler
 from pyserve.handlers.respond import RespondHandler
 from pyserve.handlers.static import StaticHandler
+from pyserve.handlers.worker import Reports, Timers
 from pyserve.http.head import FieldParser
 from pyserve.routing.router import Router
 from pyserve.wire.board import Board

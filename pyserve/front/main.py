@@ -30,7 +30,8 @@ from pyserve.front.h1.connection import Connection
 from pyserve.front.preface import Preface
 from pyserve.front.threads import build_lanes
 from pyserve.front.workers import WorkerLink
-from pyserve.handlers.pool import Pool, Worker
+from pyserve.handlers.pool import Pool
+from pyserve.handlers.worker import Worker
 from pyserve.net.channels import Message, MessageChannel
 from pyserve.net.open_files import allow_open_files
 from pyserve.net.prctl import hide_memory

@@ -12,7 +12,8 @@ from time import monotonic
 from typing import Any
 
 from pyserve.handlers.call import AppCall
-from pyserve.handlers.pool import Pool, Worker
+from pyserve.handlers.pool import Pool
+from pyserve.handlers.worker import Worker
 
 MOST = 1000
 MAX_TARGET = 200

@@ -18,7 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from pyserve.handlers.pool import Pool, Worker
+from pyserve.handlers.pool import Pool
+from pyserve.handlers.worker import Worker
 from pyserve.net.channels import receive
 from pyserve.wire.frames import DESCRIPTOR, Splitter, WireError
 from pyserve.wire.scoreboard import PAGE_BYTES, Scoreboard

@@ -33,7 +33,8 @@ from pyserve.wire.codec import (
 from pyserve.wire.credit import ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
-    from pyserve.handlers.pool import Pool, Worker
+    from pyserve.handlers.pool import Pool
+    from pyserve.handlers.worker import Worker
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS"))
 _PIECE = frames.MAX_PAYLOAD

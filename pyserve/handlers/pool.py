@@ -14,23 +14,22 @@ import os
 from collections.abc import Callable
 from math import ceil
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, Seat, ServiceTime, choose, choose_reserved
+from pyserve.balance.dispatch import MEASURE_EVERY_S, RECALL_AFTER_S, ServiceTime, choose, choose_reserved
 from pyserve.balance.queue import Queue
 from pyserve.balance.retries import RetryBudget
 from pyserve.config.model import WebSocket
 from pyserve.handlers.call import AppCall, HealthCall
 from pyserve.handlers.stacks import Stacks
+from pyserve.handlers.worker import Reports, Timers, Worker
 from pyserve.http.request import Request
 from pyserve.wire import frames
 from pyserve.wire.board import IN_FLIGHT, QUEUED, SERVED, Board
 from pyserve.wire.codec import Head, unpack_peer
-from pyserve.wire.scoreboard import Scoreboard
 
 if TYPE_CHECKING:
     from pyserve.handlers.sockets import Sockets
-    from pyserve.handlers.websocket import SocketCall
 
 STALE_HEARTBEAT_S = 0.05
 LOOK_AGAIN_S = 0.002
@@ -54,71 +53,6 @@ GROW_AFTER_S = 0.05
 """Who has waited so long would have been better off with one worker more."""
 RETRY_LATER = b"retry-after: 5\r\n"
 """For an application that can't run: its next start is tried within so long, or not soon."""
-
-
-class Channel(Protocol):
-    def send_data(self, frame: bytes) -> None: ...
-    def send_control(self, frame: bytes) -> None: ...
-    def receive_descriptors(self) -> None:
-        """Take what has arrived of ``descriptor_received``, now. Raises ``WireError``."""
-
-    def close(self) -> None: ...
-
-
-class Reports(Protocol):
-    """What a pool tells the master, and the error log."""
-
-    def worker_ready(self, worker: int) -> None: ...
-    def worker_idle(self, worker: int) -> None: ...
-    def worker_stuck(self, worker: int) -> None: ...
-    def worker_broke(self, worker: int, why: str) -> None: ...
-    def worker_mute(self, worker: int, request: str) -> None: ...
-    def worker_left(self, worker: int, running: str) -> None: ...
-    def app_wanted(self, app: int) -> None: ...
-    def client_refused(self, kind: object, text: str) -> None:
-        """Say what a client did wrong; of one kind a line a second."""
-
-    def log(self, text: str) -> None: ...
-
-
-class Timers(Protocol):
-    def call_later(self, delay: float, callback: Callable[[], None]) -> object: ...
-
-
-class Worker(Seat):
-    """A worker as this front sees it."""
-
-    __slots__ = (
-        "channel",
-        "interface",
-        "is_draining",
-        "is_idle_told",
-        "measured_at",
-        "measured_work",
-        "number",
-        "pid",
-        "scoreboard",
-        "served",
-        "slot",
-        "sockets",
-        "streams",
-    )
-
-    def __init__(self, number: int, slot: int, pid: int, slots: int, channel: Channel, scoreboard: Scoreboard) -> None:
-        super().__init__(slots)
-        self.number = number
-        self.slot = slot
-        self.pid = pid
-        self.channel = channel
-        self.scoreboard = scoreboard
-        self.interface = 0
-        self.streams: dict[int, AppCall] = {}
-        self.sockets: dict[int, SocketCall] = {}
-        self.measured_at = 0.0
-        self.measured_work = (0, 0)
-        self.served = 0
-        self.is_draining = False
-        self.is_idle_told = False
 
 
 class Pool:

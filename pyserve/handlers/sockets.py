@@ -19,7 +19,8 @@ from pyserve.wire.board import SOCKETS, Board
 if TYPE_CHECKING:
     from pyserve.config.model import WebSocket
     from pyserve.handlers.interface import SwitchingExchange
-    from pyserve.handlers.pool import Pool, Reports, Timers, Worker
+    from pyserve.handlers.pool import Pool
+    from pyserve.handlers.worker import Reports, Timers, Worker
     from pyserve.http.websocket_handshake import Handshake
 
 CLOSES_PER_S = 100

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pyserve.wire.frames import STACK, frame
 
 if TYPE_CHECKING:
-    from pyserve.handlers.pool import Timers, Worker
+    from pyserve.handlers.worker import Timers, Worker
 
 WAIT_S = 0.3
 OnText = Callable[[str | None], None]

@@ -42,8 +42,8 @@ from pyserve.wire.credit import ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
     from pyserve.config.model import WebSocket
-    from pyserve.handlers.pool import Worker
     from pyserve.handlers.sockets import Sockets
+    from pyserve.handlers.worker import Worker
 
 MAX_PONGS = 16
 """So many pings of one read are each answered; of more only the last (RFC 6455 §5.5.3)."""

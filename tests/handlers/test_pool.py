@@ -9,7 +9,8 @@ from time import monotonic
 import pytest
 
 from pyserve.handlers.app import AppHandler, wire_head
-from pyserve.handlers.pool import MAX_LINES, STACKS_AT_ONCE, Pool, Worker
+from pyserve.handlers.pool import MAX_LINES, STACKS_AT_ONCE, Pool
+from pyserve.handlers.worker import Worker
 from pyserve.wire import frames
 from pyserve.wire.board import IN_FLIGHT, QUEUED, Board
 from pyserve.wire.codec import COMPLETE, HAS_BODY, RESERVED, pack_answer, unpack_request
