@@ -1,6 +1,6 @@
 """``pyserve cert self-signed``: certificates for development, from an authority of one's own that is trusted once.
 
-I/O: the authority's folder, and two files where they are wanted.
+I/O: the authority's folder, and two files where they are wanted. Invariant: what is replaced there was made here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pyserve.cli import exit_codes
 from pyserve.cli.arguments import UsageError
 from pyserve.errors import CannotStart
-from pyserve.net.local_authority import default_folder, general_name, issue, open_authority, write_file
+from pyserve.net.local_authority import default_folder, general_name, has_issued, issue, open_authority, write_file
 
 _MOST_DAYS = 825
 """Longer ones are refused by Apple's systems, also from authorities of one's own."""
@@ -30,6 +30,13 @@ def self_signed(hosts: Sequence[str], out: str, days: int, ca_folder: str | None
     stem = os.path.join(out, hosts[0].replace("*", "_").strip("[]").replace(":", "-"))
     try:
         authority = open_authority(ca_folder or default_folder())
+        if (os.path.lexists(f"{stem}.pem") or os.path.lexists(f"{stem}.key")) and not has_issued(
+            authority, f"{stem}.pem", f"{stem}.key"
+        ):
+            raise CannotStart(
+                f"{stem}.pem and {stem}.key are not replaced: they are not a pair of the local authority "
+                f"{authority.cert_path}; move them away, or name another folder with --out"
+            )
         cert, key = issue(authority, names, days)
         os.makedirs(out, exist_ok=True)
         write_file(f"{stem}.key", key, 0o600)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -140,6 +141,20 @@ def issue(authority: Authority, names: Sequence[x509.GeneralName], days: int) ->
         .sign(authority.key, hashes.SHA256())
     )
     return certificate.public_bytes(_PEM), _key_pem(key)
+
+
+def has_issued(authority: Authority, cert_path: str, key_path: str) -> bool:
+    """Is there a certificate of this authority, and its key? False also where that can't be told; raises ``OSError``
+    where something is there that can't be read."""
+    try:
+        with open(cert_path, "rb") as file:
+            certificate = x509.load_pem_x509_certificate(file.read())
+        with open(key_path, "rb") as file:
+            key = serialization.load_pem_private_key(file.read(), None)
+        certificate.verify_directly_issued_by(authority.certificate)
+    except (FileNotFoundError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return key.public_key() == certificate.public_key()
 
 
 def general_name(host: str) -> x509.GeneralName:

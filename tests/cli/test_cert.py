@@ -12,6 +12,7 @@ from cryptography import x509
 from pyserve.cli.arguments import UsageError, parse
 from pyserve.cli.cert import self_signed
 from pyserve.errors import CannotStart
+from tests.support.certificates import Authority
 
 
 def test_certificates_are_signed_by_one_authority(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,6 +36,31 @@ def test_certificates_are_signed_by_one_authority(tmp_path: Path, capsys: pytest
         shake(client.wrap_bio, server, "b.localhost")
     leaf = x509.load_pem_x509_certificate((tmp_path / "out/a.localhost.pem").read_bytes())
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+@pytest.mark.parametrize("kept", ["a.test.pem", "a.test.key", "both", "our certificate and a foreign key"])
+def test_only_what_the_local_authority_has_issued_is_replaced(tmp_path: Path, kept: str) -> None:
+    out, ca = tmp_path / "out", str(tmp_path / "ca")
+    out.mkdir()
+    cert, key = Authority().issue("a.test")
+    if kept == "our certificate and a foreign key":
+        self_signed(["a.test"], str(out), 30, ca)
+        (out / "a.test.key").write_bytes(key)
+    else:
+        pair = {"a.test.pem": cert, "a.test.key": key}
+        for name in pair if kept == "both" else [kept]:
+            (out / name).write_bytes(pair[name])
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(CannotStart, match=r"not replaced: .* authority .*ca\.pem; move them away, .*--out"):
+        self_signed(["a.test"], str(out), 30, ca)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_pair_of_the_local_authority_is_made_anew(tmp_path: Path) -> None:
+    assert self_signed(["a.test"], str(tmp_path), 30, str(tmp_path / "ca")) == 0
+    first = (tmp_path / "a.test.pem").read_bytes()
+    assert self_signed(["a.test"], str(tmp_path), 30, str(tmp_path / "ca")) == 0
+    assert (tmp_path / "a.test.pem").read_bytes() != first
 
 
 def test_what_it_says_can_be_pasted_also_if_there_is_a_blank_in_it(
