@@ -83,7 +83,7 @@ def _prove_certificates(loaded: Loaded) -> list[str]:
         return []
     # The library for certificates takes 30 ms.
     from pyserve.master.expiry import DUE_DAYS, words_left
-    from pyserve.net.certificate import Unfit, covers, prove
+    from pyserve.net.certificate import Unfit, covers, prove, why_not_local
 
     notes = []
     for site in sites:
@@ -95,6 +95,8 @@ def _prove_certificates(loaded: Loaded) -> list[str]:
 
         if site.tls.is_awaited and not os.path.exists(site.tls.cert):
             continue  # its first certificate is asked for at the start
+        if site.tls.local_ca and (reason := why_not_local(site.tls, site.hosts)):
+            add(reason, "local_ca")
         if not site.tls.cert:
             continue  # made at the start, or it has been said that it is missing
         try:

@@ -17,6 +17,7 @@ from pyserve.config import accounts, places
 from pyserve.config.apps import Expectation
 from pyserve.config.decode import Facts, decode
 from pyserve.config.model import Config, Listener
+from pyserve.config.places import why_not_made
 from pyserve.config.problems import Document, Place, Problems
 from pyserve.errors import ConfigError, Problem
 
@@ -259,7 +260,7 @@ def _what_is_missing(expectation: Expectation) -> str:
     if kind == "spool":
         return _folder_fault(target, os.W_OK | os.X_OK, "writable")
     if kind == "storage":
-        return _storage_fault(target)
+        return why_not_made(target)
     if kind == "log":
         if os.path.isdir(target):
             return f"{target} is a folder, not a file"
@@ -286,14 +287,6 @@ def _folder_fault(folder: str, mode: int, word: str) -> str:
     if not os.path.isdir(folder):
         return f"{folder} is not a folder" if os.path.exists(folder) else f"no such folder: {folder}"
     return "" if os.access(folder, mode) else f"the folder {folder} is not {word}"
-
-
-def _storage_fault(folder: str) -> str:
-    """It is made at the start, with the folders above it."""
-    here = folder
-    while not os.path.lexists(here) and here != "/":
-        here = os.path.dirname(here)
-    return _folder_fault(here, os.W_OK | os.X_OK, "writable")
 
 
 def _user_fault(name: str) -> str:

@@ -15,6 +15,8 @@ from pyserve.config.model import Listener
 from pyserve.config.units import MAX_UNIX_PATH_BYTES
 
 _IN_MEMORY = ("tmpfs", "ramfs")
+_KEEP_NOTHING = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "securityfs", "debugfs", "tracefs")
+"""Root is told that it may write to their folders, and yet no file can be made there."""
 
 
 def temporary_folder() -> str:
@@ -46,13 +48,35 @@ def state_folder() -> str:
     return f"{state if os.path.isabs(state) else os.path.expanduser('~/.local/state')}/pyserve"
 
 
+def why_not_made(folder: str) -> str:
+    """Return what keeps a folder from being made at the start, with those above it, and from being written to; "" =
+    nothing."""
+    here = folder
+    while not os.path.lexists(here) and here != "/":
+        here = os.path.dirname(here)
+    if not os.path.isdir(here):
+        reason = f"{here} is not a folder"
+    elif _system_of(here) in _KEEP_NOTHING:
+        reason = f"no files can be kept in {here}"
+    elif not os.access(here, os.W_OK | os.X_OK):
+        reason = f"the folder {here} is not writable"
+    else:
+        return ""
+    return f"{reason}; name another folder" if here == folder else f"{folder} can't be made: {reason}; name another one"
+
+
 def _is_in_memory(folder: str) -> bool:
+    return _system_of(folder) in _IN_MEMORY
+
+
+def _system_of(folder: str) -> str:
+    """Return the type of the file system that a folder is in, "" = nobody tells."""
     try:
         with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
     except OSError:
-        return False
-    return mount_type(os.path.realpath(folder), lines) in _IN_MEMORY
+        return ""
+    return mount_type(os.path.realpath(folder), lines)
 
 
 def mount_type(folder: str, lines: Iterable[str]) -> str:

@@ -75,7 +75,10 @@ def _local_ca(table: Table, site: Table) -> str:
         folder = table.file_path("local_ca")
     hosts = site.values.get("hosts", ())
     if folder and isinstance(hosts, (list, tuple)) and all(str(host).startswith("~") for host in hosts):
-        table.problem("needs hosts that are names: a certificate is for names", "local_ca")
+        table.problem(
+            'a certificate is for names, and hosts has none: add one, as "a-site.localhost", or give cert and key',
+            "local_ca",
+        )
     return folder
 
 

@@ -78,7 +78,7 @@ def prove(tls: Tls, hosts: Sequence[str]) -> Proved:
 def _from_local_authority(folder: str, hosts: Sequence[str]) -> tuple[bytes, bytes]:
     from pyserve.net import local_authority
 
-    folder = local_authority.default_folder() if folder == "~" else folder
+    folder = _authority_folder(folder)
     try:
         authority = local_authority.open_authority(folder)
         names = [local_authority.general_name(host) for host in hosts if not host.startswith("~")]
@@ -87,6 +87,25 @@ def _from_local_authority(folder: str, hosts: Sequence[str]) -> tuple[bytes, byt
         raise Unfit(str(error)) from None
     except OSError as error:
         raise Unfit(f"the local authority {folder} can't be made or read: {error.strerror}") from None
+
+
+def _authority_folder(folder: str) -> str:
+    from pyserve.net import local_authority
+
+    return local_authority.default_folder() if folder == "~" else folder
+
+
+def why_not_local(tls: Tls, hosts: Sequence[str]) -> str:
+    """Return why a site gets no certificate of its local authority; "" = it will. Makes nothing, as ``prove`` does."""
+    from pyserve.net import local_authority
+
+    try:
+        for host in hosts:
+            if not host.startswith("~"):
+                local_authority.general_name(host)
+    except ValueError as error:
+        return str(error)
+    return local_authority.why_not_opened(_authority_folder(tls.local_ca))
 
 
 def covers(names: Sequence[str], host: str) -> bool:

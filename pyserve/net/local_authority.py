@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pyserve.config.places import why_not_made
 from pyserve.errors import CannotStart
 
 CA_CERT, CA_KEY = "ca.pem", "ca.key"
@@ -76,6 +77,22 @@ def open_authority(folder: str) -> Authority:
     if _put(folder, _key_pem(key), certificate.public_bytes(_PEM)):
         return Authority(certificate, key, cert_path, is_new=True)
     return _read_authority(cert_path, key_path)
+
+
+def why_not_opened(folder: str) -> str:
+    """Return what would keep ``open_authority`` from doing its work, having done nothing; "" = nothing."""
+    cert_path, key_path = os.path.join(folder, CA_CERT), os.path.join(folder, CA_KEY)
+    if not os.path.exists(cert_path) and not os.path.exists(key_path):
+        # It is made beside its place, and moved there.
+        reason = why_not_made(folder) or why_not_made(os.path.dirname(folder))
+        return f"the local authority: {reason}" if reason else ""
+    try:
+        _read_authority(cert_path, key_path)
+    except CannotStart as error:
+        return str(error)
+    except OSError as error:
+        return f"the local authority {folder} can't be read: {error.strerror}"
+    return ""
 
 
 def _put(folder: str, key: bytes, certificate: bytes) -> bool:

@@ -182,6 +182,29 @@ def test_check_says_what_a_certificate_is_for_and_since_when_beside_other_proble
     assert "early.pem is not valid before 20" in answer.stderr
 
 
+def test_check_says_what_keeps_a_local_authority_from_its_work_and_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half/ca.pem").touch()
+    sites = {"new": "made/ca", "none": "file/ca", "half": "half"}
+    (tmp_path / "site.toml").write_text(
+        '[server]\nhttps = ":0"\n'
+        + "".join(
+            f'[site.{name}]\nhosts = ["{name}.localhost"]\nrespond = {{ body = "" }}\n'
+            f'tls = {{ local_ca = "{folder}" }}\n'
+            for name, folder in sites.items()
+        )
+    )
+    answer = pyserve(tmp_path, "check")
+    assert answer.returncode == 78
+    assert "site.none.tls.local_ca: the local authority: " in answer.stderr
+    assert f"can't be made: {tmp_path}/file is not a folder; name another" in answer.stderr
+    assert "site.half.tls.local_ca: " in answer.stderr
+    assert f"move {tmp_path}/half away, and a new one is made" in answer.stderr
+    assert "site.new" not in answer.stderr
+    assert not (tmp_path / "made").exists()
+
+
 IMPORTS = {
     "no module": ("", "none:app", "No module named 'none'"),
     "no attribute": ("", "m:app", "has no attribute 'app'"),

@@ -150,7 +150,7 @@ def test_a_storage_that_cannot_be_made_is_a_problem_of_the_surroundings(tmp_path
     loaded = read_tree(tree, folder=str(tmp_path))
     assert not loaded.form
     assert [str(problem) for problem in loaded.problems] == [
-        f"config: site.a.tls.acme: {tmp_path}/file is not a folder"
+        f"config: site.a.tls.acme: {tmp_path}/file/st can't be made: {tmp_path}/file is not a folder; name another one"
     ]
 
 

@@ -38,6 +38,21 @@ def test_of_two_mounts_on_one_point_the_last_counts() -> None:
     assert places.mount_type("/tmp", [*MOUNTS, "x /tmp ext4 rw 0 0"]) == "ext4"
 
 
+def test_a_folder_that_can_be_made_is_told_from_one_that_can_not(tmp_path: Path) -> None:
+    assert places.why_not_made(str(tmp_path / "a" / "b")) == places.why_not_made(str(tmp_path)) == ""
+    (tmp_path / "file").touch()
+    reason = f"{tmp_path}/file is not a folder"
+    assert places.why_not_made(f"{tmp_path}/file") == f"{reason}; name another folder"
+    assert places.why_not_made(f"{tmp_path}/file/a/b") == (
+        f"{tmp_path}/file/a/b can't be made: {reason}; name another one"
+    )
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc")
+def test_root_is_not_fooled_by_folders_that_keep_no_files() -> None:
+    assert places.why_not_made("/proc/x") == ("/proc/x can't be made: no files can be kept in /proc; name another one")
+
+
 def test_systemds_folder_comes_first_then_the_users_then_a_temporary_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

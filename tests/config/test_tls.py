@@ -100,5 +100,5 @@ def test_an_address_speaks_http_or_https() -> None:
 def test_a_local_authority_needs_names() -> None:
     loaded = read_tree(tomllib.loads((BASE % "local_ca = true").replace('"a.test"', '"~a"')))
     assert [problem.message for problem in loaded.problems] == [
-        "needs hosts that are names: a certificate is for names"
+        'a certificate is for names, and hosts has none: add one, as "a-site.localhost", or give cert and key'
     ]
