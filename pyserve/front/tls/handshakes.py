@@ -61,11 +61,13 @@ class Handshakes:
     def _next_turn(self) -> None:
         line = self._line
         self._since, self._left = monotonic(), AT_ONCE
-        while line and self._left:
-            self._left -= 1
-            line.popleft().begin()
-        if line:
-            self._loop.call_soon(self._next_turn)
+        try:
+            while line and self._left:
+                self._left -= 1
+                line.popleft().begin()
+        finally:
+            if line:  # also behind one that has failed: who waits in a line that does not move waits for ever
+                self._loop.call_soon(self._next_turn)
 
     def failed(self, kind: str) -> None:
         self.counts[2 + KINDS.index(kind)] += 1

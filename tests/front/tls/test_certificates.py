@@ -198,3 +198,21 @@ def test_a_storm_of_handshakes_waits_in_line() -> None:
     assert not loop.due  # nothing is left to be looked after
     handshakes.enter(Handshake(done, -1))
     assert done[-1] == -1
+
+
+class Failing:
+    def begin(self) -> None:
+        raise ValueError("of our own")
+
+
+def test_a_handshake_that_fails_holds_up_nobody_behind_it() -> None:
+    loop, done = Loop(), []  # type: ignore[var-annotated]
+    handshakes = Handshakes(loop, Certificates([], PROTOCOLS, realm))  # type: ignore[arg-type]
+    for number in range(AT_ONCE):
+        handshakes.enter(Handshake(done, number))
+    handshakes.enter(Failing())
+    handshakes.enter(Handshake(done, AT_ONCE))
+    with pytest.raises(ValueError, match="of our own"):  # which the loop says
+        loop.turn()
+    loop.turn()
+    assert done == list(range(AT_ONCE + 1))
