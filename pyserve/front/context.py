@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -175,6 +176,16 @@ class Context:
         self.connections.discard(connection)
         if self.is_shut and self.acceptor is not None:
             self.acceptor.left()
+
+    def sweep(self) -> None:
+        """Let the connections act on what is overdue."""
+        for connection in list(self.connections):
+            try:
+                connection.sweep(self.now)
+            except Exception:
+                # Our own bug: this connection is cut. What is swept behind it, and ever after, must not suffer by it.
+                self.incident(f"internal error\n{traceback.format_exc()}")
+                connection.abort()
 
     def refused(self, client: bytes, error: RequestError) -> None:
         """Say why a request was refused; a storm of them is a line a second for each status."""

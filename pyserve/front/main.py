@@ -266,10 +266,12 @@ class Front:
         if self._tick % 4 == 0:
             self._files.sweep(now)
         context.refresh_date()
-        for connection in list(context.connections):
-            connection.sweep(now)
+        context.sweep()
         for pool in self._pools:
-            pool.sweep(now)
+            try:
+                pool.sweep(now)
+            except Exception:
+                context.incident(f"internal error\n{traceback.format_exc()}")
         if self._acceptor is not None:
             self._acceptor.sweep()
         self._publish()

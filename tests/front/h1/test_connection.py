@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -309,3 +310,40 @@ def test_many_heads_with_one_answer_do_not_fill_the_memory() -> None:
     assert 0 < kept <= MEMO_ANSWER_BYTES
     loop.close()
     os.close(log_fd)
+
+
+class Swept:
+    """A connection whose sweep fails or not."""
+
+    deadline = 0.0
+    is_sheddable = False
+
+    def __init__(self, fault: Exception | None) -> None:
+        self._fault = fault
+        self.told: list[str] = []
+
+    def sweep(self, now: float) -> None:
+        self.told.append("sweep")
+        if self._fault is not None:
+            raise self._fault
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+    def close_idle(self) -> None: ...
+    def drain(self) -> None: ...
+
+
+def test_a_fault_in_the_sweep_costs_one_connection(tmp_path: Path) -> None:
+    loop = asyncio.new_event_loop()
+    log_fd = os.open(tmp_path / "error.log", os.O_WRONLY | os.O_CREAT, 0o600)
+    context = Desk(loop, send_piece, log_fd).context
+    good, bad = [Swept(None) for _ in range(20)], Swept(OSError("of our own"))
+    for connection in (*good[:10], bad, *good[10:]):
+        context.add(connection)
+    context.sweep()
+    assert [connection.told for connection in good] == [["sweep"]] * 20
+    assert bad.told == ["sweep", "abort"]
+    loop.close()
+    os.close(log_fd)
+    assert "of our own" in (tmp_path / "error.log").read_text()

@@ -99,8 +99,7 @@ class H2Desk(Desk):
 
     def sweep(self, seconds: float) -> None:
         self.context.now += seconds
-        for connection in list(self.context.connections):
-            connection.sweep(self.context.now)
+        self.context.sweep()
 
 
 class Told:
