@@ -82,8 +82,8 @@ def _prove_certificates(loaded: Loaded) -> list[str]:
     if not sites:
         return []
     # The library for certificates takes 30 ms.
-    from pyserve.master.expiry import DUE_DAYS, words_left
-    from pyserve.net.certificate import Unfit, covers, prove, why_not_local
+    from pyserve.master.expiry import DUE_DAYS, words_before, words_left
+    from pyserve.net.certificate import Unfit, not_for, prove, why_not_local
 
     notes = []
     for site in sites:
@@ -106,13 +106,11 @@ def _prove_certificates(loaded: Loaded) -> list[str]:
             continue
         left_s = proved.not_after_s - time.time()
         if left_s < 0 or proved.not_before_s > time.time():
-            begin = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(proved.not_before_s))
-            add(f"{site.tls.cert} {words_left(left_s) if left_s < 0 else f'is not valid before {begin}'}")
+            add(f"{site.tls.cert} {words_left(left_s) if left_s < 0 else words_before(proved.not_before_s)}")
         elif left_s < DUE_DAYS[0] * 86400 and not site.tls.is_awaited:
             notes.append(f"site {site.name}: its certificate {words_left(left_s)}")
-        if missing := [host for host in site.hosts if not covers(proved.names, host)]:
-            names = ", ".join(proved.names[:6]) or "nothing"
-            notes.append(f"site {site.name}: its certificate is for {names}, not for {', '.join(missing[:6])}")
+        if words := not_for(proved.names, site.hosts):
+            notes.append(f"site {site.name}: its certificate {words}")
     return [printable(note) for note in notes]
 
 

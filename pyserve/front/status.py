@@ -93,18 +93,20 @@ def _handshakes(board: Board, front: int, config: Config) -> dict[str, Any]:
 
 
 def _certificate(told: dict[str, Any]) -> dict[str, Any]:
-    """``fault``: why the site is refused, or why a newer certificate was not taken."""
+    """``fault``: why the site is refused, or why a newer certificate was not taken. ``not_for``: of which hosts it has
+    none of the names."""
     import json
 
     if not told["facts"]:
         return {"fault": told["fault"]}
     left_s = told["not_after_s"] - time.time()
+    # Rounded to zero on both sides, as the log says it: "expired 10 days ago" is -10.
     dates = {
         "not_before_s": told["not_before_s"],
         "not_after_s": told["not_after_s"],
-        "days_left": int(left_s // 86400),
+        "days_left": int(left_s / 86400),
     }
-    return {**json.loads(told["facts"]), **dates, "fault": told["fault"]}
+    return {**json.loads(told["facts"]), **dates, "not_for": told["not_for"], "fault": told["fault"]}
 
 
 def _acme(told: tuple[str, float, float, str] | None) -> dict[str, str]:
@@ -134,12 +136,19 @@ def _site_state(
     if certificate is not None and certificate["fault"]:
         what = "refused on https" if "not_after_s" not in certificate else "its new certificate was not taken"
         return {"state": "degraded", "reason": f"{what}: {certificate['fault']}{_why(acme)}"}
-    if certificate is not None and certificate["days_left"] < 0:
+    if certificate is not None and certificate["not_after_s"] < time.time():
         return {"state": "degraded", "reason": "its certificate has expired"}
+    if certificate is not None and certificate["not_before_s"] > time.time():
+        return {
+            "state": "degraded",
+            "reason": f"its certificate is not valid before {_time(certificate['not_before_s'])}",
+        }
     handlers = [site.handler, *(route.handler for route in site.routes)]
     for name in dict.fromkeys(handler.app for handler in handlers if isinstance(handler, RunApp)):
         if apps[name]["reason"]:
             return {"state": "degraded", "reason": f"app {name}: {apps[name]['reason']}"}
+    if certificate is not None and certificate["not_for"]:
+        return {"state": "serving", "reason": f"its certificate {certificate['not_for']}"}
     return {"state": "serving", "reason": ""}
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pyserve.config.model import Site, Tls
 from pyserve.master import child
-from pyserve.master.expiry import is_due, words_left
+from pyserve.master.expiry import is_due, words_before, words_left
 from pyserve.master.fronts import Fronts
 from pyserve.master.loop import Line, Loop, Timer
 from pyserve.master.resources import Resources
@@ -49,6 +49,12 @@ class _Held(NamedTuple):
     numbers: tuple[int, ...]
     """As in PROVED."""
     facts: bytes
+    not_for: str
+    """Which of the site's hosts it is not for, in words; "" = it is for all."""
+
+    @property
+    def not_before_s(self) -> int:
+        return self.numbers[5]
 
     @property
     def not_after_s(self) -> int:
@@ -71,12 +77,15 @@ class _Site:
         self.is_waiting = False
         """It has no certificate yet, and until it comes it is served in clear text."""
         self.warned_days = 1 << 30
+        self.is_early_said = False
+        self.valid_at_s = 0.0
+        """When the newest files, which are not valid yet, are to be proved again; 0 = there are none."""
 
     def is_renewed_in_time(self, now: float) -> bool:
         """Is its end no news yet, because we get the next one ourselves, and have had little time to?"""
         if self.held is None or not self.tls.is_awaited:
             return False
-        not_before_s, not_after_s = self.held.numbers[5:7]
+        not_before_s, not_after_s = self.held.not_before_s, self.held.not_after_s
         return not_after_s - now > (not_after_s - not_before_s) / 4
 
     @property
@@ -102,6 +111,7 @@ class Certificates:
         self._asked: list[_Site] = []
         """What the prover was given and has not told of yet."""
         self._answers: list[tuple[tuple[int, ...], bytes]] = []
+        self._not_for: dict[int, str] = {}
         self._timer: Timer | None = None
         self._patience: Timer | None = None
         self._is_stopping = False
@@ -143,8 +153,9 @@ class Certificates:
             {
                 "site": site.name,
                 "facts": "" if site.held is None else site.held.facts.decode("utf-8", "replace"),
-                "not_before_s": 0 if site.held is None else site.held.numbers[5],
+                "not_before_s": 0 if site.held is None else site.held.not_before_s,
                 "not_after_s": 0 if site.held is None else site.held.not_after_s,
+                "not_for": "" if site.held is None else site.held.not_for,
                 "fault": site.fault,
             }
             for site in self._sites
@@ -161,7 +172,7 @@ class Certificates:
         changed = []
         for site in self._sites:
             before, site.seen = site.seen, _signature(site.tls)
-            if site.seen == before and (site.seen != site.proved or self._is_to_be_made_anew(site)):
+            if site.seen == before and (site.seen != site.proved or self._is_due_again(site)):
                 changed.append(site)
         if changed and not self._pid:
             self._prove(changed)
@@ -169,9 +180,12 @@ class Certificates:
         self._look_later()
 
     @staticmethod
-    def _is_to_be_made_anew(site: _Site) -> bool:
-        """Only what a local authority makes ends without anybody else seeing to it."""
+    def _is_due_again(site: _Site) -> bool:
+        """Only what a local authority makes ends without anybody else seeing to it; and what was too early may be
+        valid now."""
         held = site.held
+        if 0 < site.valid_at_s <= time.time():
+            return True
         return bool(site.tls.local_ca) and held is not None and held.not_after_s - time.time() < RENEW_S
 
     def look_now(self, name: str) -> None:
@@ -185,6 +199,11 @@ class Certificates:
     def _warn(self) -> None:
         now = time.time()
         for site in self._sites:
+            if site.held is not None and site.held.not_before_s > now and not site.is_early_said:
+                site.is_early_said = True
+                self._log.warning(
+                    f"site {site.name}: its certificate {site.words} {words_before(site.held.not_before_s)}"
+                )
             if site.held is not None and site.is_renewed_in_time(now):
                 continue
             if site.held is not None and (days := is_due(site.held.not_after_s - now, site.warned_days)) is not None:
@@ -210,6 +229,7 @@ class Certificates:
             wanted = []
             for site in sites[at : at + AT_ONCE]:
                 site.proved = site.seen
+                site.valid_at_s = 0.0
                 wanted.append((site.number, tuple(site.tls), site.hosts))
             self._line.send(messages.pack_values(messages.PROVE, (wanted,)))
         self._patience = self._loop.after(PROOF_S, self._out_of_patience)
@@ -224,13 +244,13 @@ class Certificates:
     def _heard(self, kind: int, payload: bytes) -> None:
         if kind == messages.PROVED:
             self._answers.append(messages.proved(payload))
+        elif kind == messages.NOT_FOR:
+            site, text = self._asked_for(payload)
+            self._not_for[site.number] = text
         elif kind == messages.UNPROVED:
-            number, text = messages.number_text(payload)
-            site = self._by_number.get(number)
-            if site is None or site not in self._asked:
-                raise WireError(f"nobody asked for site {number}")
+            site, text = self._asked_for(payload)
             self._asked.remove(site)
-            self._refuse(site, text.decode("utf-8", "replace"))
+            self._refuse(site, text)
         elif kind == messages.PROVED_FILE and self._file is not None:
             file, self._file = self._file, None
             self._take(file)
@@ -238,6 +258,13 @@ class Certificates:
             raise WireError(f"message {kind}")
         if not self._asked:
             self._finish()
+
+    def _asked_for(self, payload: bytes) -> tuple[_Site, str]:
+        number, text = messages.number_text(payload)
+        site = self._by_number.get(number)
+        if site is None or site not in self._asked:
+            raise WireError(f"nobody asked for site {number}")
+        return site, text.decode("utf-8", "replace")
 
     def _take(self, file: _File) -> None:
         answers, self._answers = self._answers, []
@@ -248,9 +275,9 @@ class Certificates:
             if site is None or site not in self._asked or sum(numbers[1:5]) > size:
                 raise WireError(f"nobody asked for site {numbers[0]}, or it lies outside of the file")
             self._asked.remove(site)
-            held = _Held(file, numbers, facts)
-            if site.held is not None and held.not_after_s < time.time() <= site.held.not_after_s:
-                self._refuse(site, f"{site.words} {words_left(held.not_after_s - time.time())}")
+            held = _Held(file, numbers, facts, self._not_for.pop(numbers[0], ""))
+            if reason := self._why_worse(site, held):
+                self._refuse(site, f"{site.words} {reason}")
                 continue
             self._replace(site, held)
             entries.append(numbers[:5])
@@ -260,6 +287,20 @@ class Certificates:
             os.close(file.fd)
         self._warn()
 
+    @staticmethod
+    def _why_worse(site: _Site, new: _Held) -> str:
+        """Return why the site's certificate does not give way to one that is not valid now; "" = it does."""
+        now = time.time()
+        old = site.held
+        if old is None or old.not_after_s < now:
+            return ""
+        if new.not_after_s < now:
+            return words_left(new.not_after_s - now)
+        if old.not_before_s <= now < new.not_before_s:
+            site.valid_at_s = float(new.not_before_s)
+            return words_before(new.not_before_s)
+        return ""
+
     def _replace(self, site: _Site, held: _Held) -> None:
         old = site.held
         if old is not None:
@@ -268,8 +309,11 @@ class Certificates:
         held.file.users += 1
         if old is not None or site.fault:
             self._log.info(f"site {site.name}: new certificate {site.words}")
+        if held.not_for:
+            self._log.warning(f"site {site.name}: its certificate {site.words} {held.not_for}")
         site.fault = ""
         site.is_waiting = False
+        site.is_early_said = False
         site.warned_days = 1 << 30
 
     @staticmethod
@@ -312,6 +356,7 @@ class Certificates:
             self._loop.after(CLOSED_BUT_ALIVE_S, lambda: self._kill_if_still(pid))
         asked, self._asked = self._asked, []
         self._answers = []
+        self._not_for = {}
         if self._file is not None:
             os.close(self._file.fd)
             self._file = None

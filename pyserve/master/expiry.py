@@ -1,4 +1,4 @@
-"""When the end of a certificate is worth a line in the log. Pure."""
+"""When the end of a certificate is worth a line in the log, and its dates in words. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def is_due(left_s: float, warned_days: int) -> int | None:
     """
     reached = -1 if left_s < 0 else min((days for days in DUE_DAYS if left_s < days * _DAY_S), default=None)
     return reached if reached is not None and reached < warned_days else None
+
+
+def words_before(not_before_s: float) -> str:
+    """Return since when a certificate will be valid, in words."""
+    from datetime import UTC, datetime  # for the few that are too early
+
+    return f"is not valid before {datetime.fromtimestamp(int(not_before_s), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def words_left(left_s: float) -> str:

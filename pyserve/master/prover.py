@@ -11,7 +11,7 @@ import select
 import sys
 
 from pyserve.config.model import Tls
-from pyserve.net.certificate import Unfit, prove
+from pyserve.net.certificate import Unfit, not_for, prove
 from pyserve.net.channels import MessageChannel, read_only
 from pyserve.net.prctl import hide_memory
 from pyserve.wire import messages
@@ -35,6 +35,8 @@ def answer(payload: bytes, channel: MessageChannel) -> None:
                 messages.pack_number_text(messages.UNPROVED, site, f"{tls.cert}: {type(error).__name__}: {error}")
             )
             continue
+        if words := not_for(proved.names, hosts):
+            channel.send(messages.pack_number_text(messages.NOT_FOR, site, words))
         lengths = [len(piece) for piece in proved.material]
         facts = json.dumps({"names": proved.names[:100], "issuer": proved.issuer})
         numbers = (site, offset, *lengths, proved.not_before_s, proved.not_after_s)

@@ -117,6 +117,13 @@ def covers(names: Sequence[str], host: str) -> bool:
     return host in names or bool(parent and f"*.{parent}" in names)
 
 
+def not_for(names: Sequence[str], hosts: Sequence[str]) -> str:
+    """Return which of a site's hosts a certificate with these names is not for, in words; "" = it is for all."""
+    missing = [host for host in hosts if not covers(names, host)]
+    there = ", ".join(names[:6])[:600] or "nothing"
+    return f"is for {there}, not for {', '.join(missing[:6])}" if missing else ""
+
+
 def _read(path: str, what: str) -> bytes:
     try:
         # Not blocking: to open a pipe that nobody writes to would wait for ever.

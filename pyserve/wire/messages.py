@@ -56,6 +56,7 @@ PROVE = 72  # ([(site index, its config.model.Tls as a tuple, its hosts)...],)
 PROVED = (
     88  # site u32, offset u32, lengths of chain, key and client_ca u32, notBefore i64, notAfter i64, then text: names
 )
+NOT_FOR = 91  # site u32, then text: for what the certificate that is proved next is, and for which hosts it is not
 UNPROVED = 89  # site u32, then text: why not
 PROVED_FILE = 90  # no payload + descriptor: where everything said since the last one lies
 

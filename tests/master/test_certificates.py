@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from pyserve.config.model import Config, Server, Site, Tls
 from pyserve.master import certificates as module
@@ -106,6 +109,90 @@ def test_fronts_get_what_was_proved_and_late_ones_the_same(tmp_path: Path) -> No
     stage.certificates.introduce_all(1)
     assert sorted(stage.fronts.told, key=lambda told: -told[0]) == [missing, given]
     assert [fact["fault"] == "" for fact in stage.certificates.facts()] == [True, False, True]
+    stage.close()
+
+
+class Clock:
+    """What the module takes for ``time``."""
+
+    def __init__(self) -> None:
+        self.days = 0
+
+    def time(self) -> float:
+        return time.time() + self.days * 86400
+
+
+def replace(tls: Tls, cert: bytes, key: bytes) -> None:
+    Path(tls.cert).write_bytes(cert)
+    Path(tls.key).write_bytes(key)
+
+
+def serials(stage: Stage) -> list[int]:
+    """Of what fronts were given, in order."""
+    return [
+        x509.load_pem_x509_certificate(data).serial_number
+        for kind, _, data in stage.fronts.told
+        if kind == messages.CERTIFICATES
+    ]
+
+
+def test_one_that_is_not_valid_yet_is_said_once_and_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    tls = Tls(str(tmp_path / "a.pem"), str(tmp_path / "a.key"))
+    replace(tls, *CA.issue("s0.test", starts=10))
+    stage = Stage(tls)
+    stage.certificates.start()
+    stage.run_until(lambda: stage.certificates.are_settled and stage.certificates.are_gone)
+    looks: list[None] = []
+    monkeypatch.setattr(module, "_signature", lambda tls, real=module._signature: (looks.append(None), real(tls))[1])
+    stage.run_until(lambda: len(looks) > 3)
+    (line,) = stage.resources.log.lines
+    assert re.fullmatch(rf"warning site s0: its certificate {tls.cert} is not valid before 20\S+Z", line)
+    assert len(serials(stage)) == 1
+    stage.close()
+
+
+def test_one_that_is_not_valid_yet_takes_the_place_of_one_that_is_when_its_time_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    tls = Tls(str(tmp_path / "a.pem"), str(tmp_path / "a.key"))
+    replace(tls, *CA.issue("s0.test", days=40))
+    stage = Stage(tls)
+    stage.certificates.start()
+    stage.run_until(lambda: stage.certificates.are_settled and stage.certificates.are_gone)
+    replace(tls, *CA.issue("s0.test", starts=10))
+    stage.run_until(lambda: bool(stage.certificates.facts()[0]["fault"]) and stage.certificates.are_gone)
+    assert "new certificate not taken, the old one stays" in stage.resources.log.lines[-1]
+    assert "is not valid before 20" in stage.resources.log.lines[-1]
+    assert len(serials(stage)) == 1
+    clock.days = 11
+    stage.run_until(lambda: len(serials(stage)) == 2)
+    assert stage.certificates.facts()[0]["fault"] == ""
+    assert stage.resources.log.lines[-1] == f"info site s0: new certificate {tls.cert}"
+    stage.close()
+
+
+def test_one_that_is_not_for_its_hosts_is_said_at_the_start_and_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    tls = pair(tmp_path, "a")
+    stage = Stage(tls)
+    stage.certificates.start()
+    stage.run_until(lambda: stage.certificates.are_settled and stage.certificates.are_gone)
+    words = "is for a.test, not for s0.test"
+    assert stage.resources.log.lines == [f"warning site s0: its certificate {tls.cert} {words}"]
+    assert stage.certificates.facts()[0]["not_for"] == words
+    replace(tls, *CA.issue("b.test"))
+    stage.run_until(lambda: len(serials(stage)) == 2 and stage.certificates.are_gone)
+    assert stage.resources.log.lines[-1].endswith("is for b.test, not for s0.test")
+    replace(tls, *CA.issue("s0.test"))
+    stage.run_until(lambda: len(serials(stage)) == 3)
+    assert stage.resources.log.lines[-1].startswith("info site s0: new certificate")
+    assert stage.certificates.facts()[0]["not_for"] == ""
     stage.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyserve.master.expiry import is_due, words_left
+from pyserve.master.expiry import is_due, words_before, words_left
 
 DAY = 86400.0
 
@@ -39,3 +39,7 @@ def test_who_starts_late_hears_only_the_last_step() -> None:
 )
 def test_the_time_left_in_words(left_s: float, words: str) -> None:
     assert words_left(left_s) == words
+
+
+def test_since_when_it_is_valid_in_words() -> None:
+    assert words_before(1767225600) == "is not valid before 2026-01-01T00:00:00Z"
