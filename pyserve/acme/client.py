@@ -67,11 +67,15 @@ class _Network(ClientNetwork):
         )
         self.retry_after_s: float | None = None
         self.is_rate_limited = False
+        self.has_no_directory = False
+        """Was the last answer that there is nothing at the directory's URL?"""
+        self._directory = acme.directory
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         response = super()._send_request(method, url, *args, **kwargs)
         self.retry_after_s = read_retry_after_s(response.headers.get("Retry-After", ""), time.time())
         self.is_rate_limited = response.status_code == 429
+        self.has_no_directory = url == self._directory and response.status_code in (403, 404, 405, 410)
         return response
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
@@ -134,6 +138,8 @@ class Client:
         network = self._network
         if network is None:
             return _refusal(reason)
+        if network.has_no_directory:
+            reason = f"{reason}; is acme.directory right?"
         limited_by = self._acme.directory if is_rate_limited or network.is_rate_limited else ""
         return _refusal(reason, network.retry_after_s, limited_by, is_challenge)
 

@@ -81,7 +81,10 @@ class Keeper:
         self._tell(State("failed", next_s=again_s, reason=reason))
         if reason != self._said:
             self._said = reason
-            self._log.error(f"certificate of site {self._task.site}: {reason}")
+            self._log.error(
+                f"certificate of site {self._task.site}: {reason}; next attempt at {_time(again_s)}, "
+                f"then every {STORAGE_AGAIN_S:g} s"
+            )
         return again_s
 
     def _step(self) -> float:

@@ -48,8 +48,8 @@ class Storage:
                 self._sweep()
                 self._is_swept = True
         except OSError as error:
-            where = error.filename or self.folder
-            raise CannotStart(f"the storage of certificates {self.folder}: {where}: {error.strerror}") from None
+            inner = f" {error.filename}:" if error.filename and error.filename != self.folder else ""
+            raise CannotStart(f"the storage of certificates {self.folder}:{inner} {error.strerror}") from None
 
     def _sweep(self) -> None:
         oldest_s = time.time() - LEFT_OVER_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,3 +169,26 @@ def test_a_folder_that_is_gone_is_made_again(stage: Stage) -> None:
     os.rename(stage.storage.folder, f"{stage.storage.folder}.old")
     stage.keeper().step()
     assert [state.kind for state in stage.states] == ["ordering", "failed"]
+
+
+def test_a_storage_that_cannot_be_written_to_is_said_once_and_when_it_is_tried_again(stage: Stage) -> None:
+    shutil.rmtree(stage.storage.folder)
+    Path(stage.storage.folder).write_text("a file")
+    keeper = stage.keeper()
+    again_s = keeper.step()
+    keeper.step()
+    (line,) = stage.log.read_text().splitlines()
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(again_s))
+    assert line.endswith(
+        f"certificate of site a: the storage of certificates {stage.storage.folder}: File exists; "
+        f"next attempt at {at}, then every 60 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("none", "https://127.0.0.1:PORT/none answers 404"), ("nothing", "malformed: Page not found")]
+)
+def test_a_directory_that_is_none_is_asked_about(stage: Stage, path: str, words: str) -> None:
+    stage.keeper(directory=f"https://127.0.0.1:{stage.authority.port}/{path}").step()
+    words = words.replace("PORT", str(stage.authority.port))
+    assert stage.states[-1].reason == f"{words}; is acme.directory right?"

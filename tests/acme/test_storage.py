@@ -77,5 +77,7 @@ def test_what_somebody_has_deleted_is_made_again(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_said_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "st").write_text("a file")
-    with pytest.raises(CannotStart, match=r"the storage of certificates .*st: .*: (Not a directory|File exists)"):
+    with pytest.raises(CannotStart, match=rf"^the storage of certificates {tmp_path}/st: (Not a|File ex)"):
         Storage(str(tmp_path / "st")).prepare()
+    with pytest.raises(CannotStart, match=rf"^the storage of certificates {tmp_path}/st/a/b: {tmp_path}/st/a: Not a"):
+        Storage(str(tmp_path / "st/a/b")).prepare()

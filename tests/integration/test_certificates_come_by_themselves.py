@@ -336,7 +336,7 @@ def test_a_storage_that_cannot_be_written_to_is_said_and_the_site_is_served(
     (tmp_path / "st").write_text("a file")
     pebble = start_pebble()
     running = start_site(site(), server=server(pebble))
-    running.expect_error("certificate of site a: the storage of certificates .*st: .*: File exists")
+    running.expect_error("certificate of site a: the storage of certificates .*st: File exists; next attempt at 20")
     assert "File exists" in wait_for(running, "failed")["reason"]
     assert running.get("/", "a.test").body == b"here"
     assert running.status()["sites"]["a"]["state"] == "degraded"

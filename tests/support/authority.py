@@ -149,6 +149,7 @@ class Pebble:
 
 class RefusingAuthority:
     """Has a directory and nonces, and refuses every account: too many requests, come again in ``retry_after_s``.
+    At ``/none`` it has nothing, and says so in HTML; at ``/nothing`` as a problem document.
 
     ``window``: when it wants certificates to be renewed (RFC 9773), in the words of the protocol; None = it has no
     wish. ``asked_for``: the certificates that it was asked about.
@@ -165,6 +166,13 @@ class RefusingAuthority:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                if self.path == "/none":
+                    self._answer(404, "text/html", "<h1>Not Found</h1>")
+                    return
+                if self.path == "/nothing":
+                    problem = {"type": "urn:ietf:params:acme:error:malformed", "detail": "Page not found"}
+                    self._answer(404, "application/problem+json", problem)
+                    return
                 base = f"https://127.0.0.1:{authority.port}"
                 if self.path.startswith("/renewalInfo/") and window is not None:
                     authority.asked_for.append(self.path.removeprefix("/renewalInfo/"))
@@ -184,8 +192,8 @@ class RefusingAuthority:
                 problem = {"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many new accounts"}
                 self._answer(429, "application/problem+json", problem)
 
-            def _answer(self, status: int, kind: str, tree: dict[str, object]) -> None:
-                body = json.dumps(tree).encode()
+            def _answer(self, status: int, kind: str, tree: object) -> None:
+                body = (tree if isinstance(tree, str) else json.dumps(tree)).encode()
                 self.send_response(status)
                 self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(body)))
