@@ -225,7 +225,7 @@ def _scale() -> _Parser:
 
 def _cert() -> _Parser:
     parser = _new("cert", "Make certificates for development.", _CERT_HELP)
-    parser.add_argument("kind", choices=("self-signed",), help="by a local authority")
+    parser.add_argument("kind", metavar="self-signed", choices=("self-signed",), help="by a local authority")
     parser.add_argument("hosts", metavar="HOST", nargs="+", help="names, *.names and addresses that it is for")
     parser.add_argument("--out", metavar="DIR", default=".", help="where to put it (default: here)")
     parser.add_argument("--days", metavar="N", type=int, default=397, help="how long it is good for (default: 397)")

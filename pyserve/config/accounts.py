@@ -116,7 +116,8 @@ def barrier(path: str, identity: Identity, mode: int) -> str:
             if part in ("", "."):
                 continue
             if not _allows(here, identity, ENTER):
-                return f"the user {name} can't enter {here} (on the way to {path})"
+                way = path if not links or _is_above(here, path) else f"{path}, a link to {os.path.realpath(path)}"
+                return f"the user {name} can't enter {here} (on the way to {way})"
             if part == "..":
                 here = os.path.dirname(here)
                 continue
@@ -136,6 +137,11 @@ def barrier(path: str, identity: Identity, mode: int) -> str:
         return f"the user {name} can't {words} {here}"
     except OSError:
         return ""
+
+
+def _is_above(folder: str, path: str) -> bool:
+    """Is a folder on the way to a path also if no link is followed?"""
+    return os.path.normpath(path).startswith(folder.rstrip("/") + "/")
 
 
 def may_change(folder: str, identity: Identity) -> bool:

@@ -170,8 +170,21 @@ def out_of_reach(identity: Identity) -> str:
             places[spec.origin] = READ
     for path, mode in places.items():
         if reason := barrier(os.path.abspath(path), identity, mode):
+            if _is_behind_environment(path, identity):
+                return (
+                    f"fronts can't drop to it: {reason}: that is the interpreter behind the virtual environment "
+                    f"{sys.prefix}; make the environment with one that the user can reach, as /usr/bin/python3"
+                )
             return f"fronts can't drop to it: {reason}; install pyserve where that user can read it, as in /opt"
     return ""
+
+
+def _is_behind_environment(path: str, identity: Identity) -> bool:
+    """Is it not what pyserve is installed in that a user can't reach, but what that was made with?"""
+    if sys.prefix == sys.base_prefix:
+        return False
+    environment = os.path.dirname(os.path.abspath(sys.executable))
+    return path == os.__file__ or (path == sys.executable and not barrier(environment, identity, ENTER))
 
 
 def exit_words(status: int | None) -> str:

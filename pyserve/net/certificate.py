@@ -138,7 +138,8 @@ def _read(path: str, what: str) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise Unfit(f"the {what} {path} is larger than {MAX_FILE_BYTES >> 20} MiB")
     if not data.strip():
-        raise Unfit(f"the {what} {path} is empty")
+        expected = "; expected certificates of authorities, in PEM format" if what == "client_ca" else ""
+        raise Unfit(f"the {what} {path} is empty{expected}")
     return data
 
 
@@ -147,8 +148,8 @@ def _certificates(data: bytes, path: str) -> list[x509.Certificate]:
         raise Unfit(f"{path} has no certificate in PEM format (a line -----BEGIN CERTIFICATE-----)")
     try:
         return x509.load_pem_x509_certificates(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise Unfit(f"{path}: a certificate in it can't be read: {str(error)[:200]}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise Unfit(f"{path}: a certificate in it can't be read: it is cut or damaged, or of an unknown kind") from None
 
 
 def _key(data: bytes, path: str) -> PrivateKeyTypes:

@@ -125,8 +125,8 @@ def _read_authority(cert_path: str, key_path: str) -> Authority:
             key = serialization.load_pem_private_key(file.read(), None)
     except FileNotFoundError as error:
         raise CannotStart(f"half of the local authority is missing: {error.filename}; {hint}") from None
-    except (ValueError, TypeError) as error:
-        raise CannotStart(f"the local authority {cert_path} can't be read: {error}; {hint}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise CannotStart(f"the local authority {cert_path} can't be read: it is cut or damaged; {hint}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise CannotStart(f"the key {key_path} does not belong to {cert_path}; {hint}")
     if certificate.not_valid_after_utc < datetime.datetime.now(datetime.UTC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from pyserve.config.accounts import (
 )
 from pyserve.config.load import read
 from pyserve.config.model import App, Isolation
+from pyserve.master.child import out_of_reach
 
 STRANGER = Identity(54321, 54321, (54321,), "stranger", "/home/stranger")
 OWN = pwd.getpwuid(os.geteuid()).pw_name
@@ -46,6 +48,28 @@ def test_without_root_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with pytest.raises(CannotBecome, match="only root can start it as the user 'nobody'"):
         become(Isolation(user="nobody"))
+
+
+def test_an_interpreter_behind_a_virtual_environment_is_told_from_the_environment(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = tree(top)
+    (top / "env/bin").mkdir(parents=True)
+    (top / "env/bin/python3").symlink_to(interpreter)
+    monkeypatch.setattr(sys, "executable", f"{top}/env/bin/python3")
+    monkeypatch.setattr(sys, "prefix", f"{top}/env")
+    monkeypatch.setattr(sys, "base_prefix", f"{top}/a")
+    (top / "a").chmod(0o700)
+    assert out_of_reach(STRANGER) == (
+        f"fronts can't drop to it: the user 'stranger' can't enter {top}/a (on the way to {top}/env/bin/python3, a "
+        f"link to {interpreter}): that is the interpreter behind the virtual environment {top}/env; make the "
+        "environment with one that the user can reach, as /usr/bin/python3"
+    )
+    (top / "env").chmod(0o700)
+    assert out_of_reach(STRANGER).endswith(
+        f"can't enter {top}/env (on the way to {top}/env/bin/python3); install pyserve where that user can read it, "
+        "as in /opt"
+    )
 
 
 @root_only
@@ -103,6 +127,10 @@ def test_links_are_followed_and_what_is_missing_is_in_nobodys_way(top: Path) -> 
     assert barrier(str(top / "far"), STRANGER, READ) == f"the user 'stranger' can't read {file}"
     assert barrier(str(top / "far"), STRANGER, ENTER) == f"the user 'stranger' can't execute {file}"
     assert barrier(str(top / "none" / "x"), STRANGER, READ) == ""
+    file.parent.chmod(0o700)
+    assert barrier(str(top / "far"), STRANGER, READ) == (
+        f"the user 'stranger' can't enter {file.parent} (on the way to {top}/far, a link to {file})"
+    )
     (top / "loop").symlink_to("loop")
     assert barrier(str(top / "loop"), STRANGER, READ) == ""
 

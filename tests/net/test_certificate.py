@@ -72,7 +72,19 @@ BAD = {
     "no key": (CERT, None, b"", "no such file: .*a.key"),
     "an empty file": (b" \n", KEY, b"", "a.pem is empty"),
     "a huge file": (CERT + b"\n" * MAX_FILE_BYTES, KEY, b"", "larger than 1 MiB"),
-    "a certificate that is none": (GARBAGE, KEY, b"", "a certificate in it can't be read"),
+    "a certificate that is none": (GARBAGE, KEY, b"", "a certificate in it can't be read: it is cut or damaged, or"),
+    "a certificate that was cut": (
+        CERT[:200] + b"\n-----END CERTIFICATE-----\n",
+        KEY,
+        b"",
+        "it is cut or damaged, or of an unknown kind$",
+    ),
+    "a certificate without an end": (
+        CERT[:200],
+        KEY,
+        b"",
+        "it is cut or damaged, or of an unknown kind$",
+    ),
     "DER": (b"\x30\x82\x01\x00", KEY, b"", "has no certificate in PEM format"),
     "a key for a certificate": (KEY, KEY, b"", "has no certificate in PEM format"),
     "a certificate for a key": (CERT, CERT, b"", "has no private key in PEM format"),
@@ -82,7 +94,7 @@ BAD = {
     "a damaged key": (CERT, KEY[:80] + b"\n-----END PRIVATE KEY-----\n", b"", "can't be read: it is damaged"),
     "a weak key": (CERT, WEAK, b"", "does not belong"),
     "no authorities": (CERT, KEY, None, "no such file: .*ca.pem"),
-    "empty authorities": (CERT, KEY, b"\n", "ca.pem is empty"),
+    "empty authorities": (CERT, KEY, b"\n", "ca.pem is empty; expected certificates of authorities, in PEM format$"),
     "authorities that are garbage": (CERT, KEY, GARBAGE, "ca.pem: a certificate in it can't be read"),
 }
 
@@ -136,6 +148,9 @@ def test_a_local_authority_is_made_once_and_used_by_all(tmp_path: Path) -> None:
     assert (tmp_path / "ca/ca.key").stat().st_mode & 0o777 == 0o600
     (tmp_path / "ca/ca.key").write_bytes(OTHER_KEY)
     with pytest.raises(Unfit, match=r"does not belong to .*ca\.pem; move .*ca away"):
+        prove(tls, ("a.localhost",))
+    (tmp_path / "ca/ca.key").write_bytes(b"-----BEGIN")
+    with pytest.raises(Unfit, match=r"can't be read: it is cut or damaged; move .*ca away, and a new one is made$"):
         prove(tls, ("a.localhost",))
     (tmp_path / "ca/ca.key").unlink()
     with pytest.raises(Unfit, match=r"half of the local authority is missing: .*ca\.key"):
