@@ -130,6 +130,12 @@ def test_who_can_not_be_served_is_told_so_before_anything_is_computed(site: Site
             ancient = client_context(None, version=version)
         ancient.set_ciphers("ALL:@SECLEVEL=0")
         assert alert_of(site.https, ancient, "a.test") == "tlsv1 alert protocol version"
+    few = client_context(None, version=ssl.TLSVersion.TLSv1_2)
+    few.set_ciphers("AES256-SHA")
+    assert alert_of(site.https, few, "a.test") == "sslv3 alert handshake failure"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        TlsClient(site.https, ssl.create_default_context(), "a.test")
+    site.wait_line(r"no handshake with 127\.0\.0\.1: it does not trust our certificate \(.* alert unknown ca\)")
     status = site.status()
     assert status["sites"]["broken"]["state"] == "degraded"
     assert "does not belong to the certificate" in status["sites"]["broken"]["reason"]
@@ -142,6 +148,18 @@ def test_who_can_not_be_served_is_told_so_before_anything_is_computed(site: Site
     assert front["tls"]["failed"]["unknown_name"] == 3
     assert front["tls"]["failed"]["refused"] == 1
     assert front["tls"]["failed"]["no_protocol"] == 1
+    assert front["tls"]["failed"]["old_version"] == 3
+    assert front["tls"]["failed"]["no_shared_cipher"] == 1
+    assert front["tls"]["failed"]["untrusted"] == 1
+    assert front["tls"]["failed"]["other"] == 0
+
+
+def test_who_sends_no_name_is_told_which_site_would_have_been_meant(start_site: StartSite, tmp_path: Path) -> None:
+    CA.write(tmp_path, "a", "a.test")
+    text = '[site.a]\nhosts = ["a.test"]\nrespond = { body = "" }\ntls = { cert = "a.pem", key = "a.key" }\n'
+    site = start_site(text, server='https = "127.0.0.1:0"')
+    assert alert_of(site.https, ANYBODY, "") == "tlsv1 unrecognized name"
+    site.wait_line("it sent no name, and no site on https has the address 127.0.0.1 in hosts or is the default")
 
 
 def test_a_connection_reaches_only_sites_that_its_handshake_is_good_for(site: Site) -> None:

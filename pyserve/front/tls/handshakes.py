@@ -19,10 +19,37 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 AT_ONCE_S = 0.002
 """So many in so long, which is about one turn of the loop; the next ones wait for the next turn."""
-KINDS = ("timeout", "no_tls", "bad_hello", "unknown_name", "refused", "no_protocol", "client_certificate", "other")
+KINDS = (
+    *("timeout", "no_tls", "bad_hello", "unknown_name", "refused", "no_protocol", "client_certificate"),
+    *("old_version", "no_shared_cipher", "untrusted", "other"),
+)
 """Of failures: the client was too slow, speaks something else, named no site, a site without certificate, no protocol
-that is spoken here, has no certificate that is let in, and everything that the TLS library says."""
+that is spoken here, has no certificate that is let in, only versions of TLS that are not, nothing to encrypt with that
+we have too, does not believe our certificate, and everything else that the TLS library says."""
 FIGURES = ("handshakes", "resumed", *KINDS)
+
+
+_OLD_VERSION = ("unsupported protocol", "version too low", "wrong version number", "wrong ssl version")
+_NOTHING_SHARED = (
+    *("no shared cipher", "no suitable key share", "no shared group", "no shared groups"),
+    *("no suitable signature algorithm", "no shared signature algorithms", "no suitable groups"),
+)
+_UNTRUSTED = ("unknown ca", "bad certificate", "certificate unknown", "certificate expired", "unsupported certificate")
+
+
+def judge_failure(reason: str) -> tuple[str, str]:
+    """Return the kind of a failure by the TLS library's reason for it, and what to say of it."""
+    reason = reason.replace("_", " ").lower()
+    if "alert" in reason:  # the client's own word
+        if reason.endswith(_UNTRUSTED):
+            return "untrusted", f"it does not trust our certificate ({reason})"
+    elif "certificate" in reason:
+        return "client_certificate", reason
+    elif reason in _OLD_VERSION:
+        return "old_version", f"it speaks only versions of TLS that are too old here ({reason})"
+    elif reason in _NOTHING_SHARED:
+        return "no_shared_cipher", f"it has no cipher, curve or signature in common with us ({reason})"
+    return "other", reason
 
 
 class Waiting(Protocol):

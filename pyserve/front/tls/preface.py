@@ -16,6 +16,7 @@ from pyserve.front.context import Context
 from pyserve.front.preface import Preface
 from pyserve.front.tls.certificates import Identity
 from pyserve.front.tls.connection import TlsConnection, address_of
+from pyserve.front.tls.handshakes import judge_failure
 from pyserve.front.tls.peer import describe
 from pyserve.front.tls.transport import TlsTransport
 from pyserve.http.client_hello import (
@@ -118,7 +119,11 @@ class TlsPreface(Preface):
         address = "" if server_name else address_of(self._destination())
         identity = handshakes.certificates.find(server_name, address)
         if identity is None:
-            self._fail("unknown_name", f"no site on https has the name {server_name!r}", UNRECOGNIZED_NAME)
+            why = f"no site on https has the name {server_name!r}"
+            if not server_name:
+                why = "it sent no name, and no site on https "
+                why += f"has the address {address} in hosts or is the default" if address else "is the default"
+            self._fail("unknown_name", why, UNRECOGNIZED_NAME)
             return
         if identity.fault:
             why = f"site {identity.site.name} is refused on https: {identity.fault}"
@@ -181,9 +186,7 @@ class TlsPreface(Preface):
         except ssl.SSLError as error:
             if self._outgoing.pending:
                 self.transport.write(self._outgoing.read())  # the library's own alert
-            reason = str(error.reason or error).replace("_", " ").lower()
-            is_about_client = "certificate" in reason and "alert" not in reason
-            self._fail("client_certificate" if is_about_client else "other", reason, 0)
+            self._fail(*judge_failure(str(error.reason or error)), 0)
             return
         self._hand_over(self._ssl)
 

@@ -13,8 +13,9 @@ from pyserve.front.realm import Realm
 from pyserve.front.tls import certificates as module
 from pyserve.front.tls.certificates import TICKET_KEYS_S, Certificates, Identity
 from pyserve.front.tls.connection import address_of
-from pyserve.front.tls.handshakes import AT_ONCE, Handshakes
+from pyserve.front.tls.handshakes import AT_ONCE, FIGURES, KINDS, Handshakes, judge_failure
 from pyserve.net.channels import read_only
+from pyserve.wire import board as cells
 from tests.support.certificates import Authority
 
 CA = Authority()
@@ -216,3 +217,38 @@ def test_a_handshake_that_fails_holds_up_nobody_behind_it() -> None:
         loop.turn()
     loop.turn()
     assert done == list(range(AT_ONCE + 1))
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("TLSV1_ALERT_UNKNOWN_CA", "untrusted"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "untrusted"),
+        ("ssl/tls alert certificate unknown", "untrusted"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "untrusted"),
+        ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "client_certificate"),
+        ("CERTIFICATE_VERIFY_FAILED", "client_certificate"),
+        ("UNSUPPORTED_PROTOCOL", "old_version"),
+        ("NO_SHARED_CIPHER", "no_shared_cipher"),
+        ("NO_SUITABLE_KEY_SHARE", "no_shared_cipher"),
+        ("TLSV1_ALERT_INTERNAL_ERROR", "other"),
+        ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "other"),
+    ],
+)
+def test_the_librarys_reasons_are_of_few_kinds_and_stay_in_the_words(reason: str, kind: str) -> None:
+    found, words = judge_failure(reason)
+    assert found == kind
+    assert reason.replace("_", " ").lower() in words
+
+
+def test_each_kind_of_failure_has_a_cell_of_the_board() -> None:
+    handshakes = Handshakes(Loop(), Certificates([], PROTOCOLS, realm))  # type: ignore[arg-type]
+    for number, kind in enumerate(KINDS):
+        for _ in range(number + 1):
+            handshakes.failed(kind)
+    assert dict(zip(FIGURES, handshakes.counts, strict=True)) == {
+        "handshakes": 0,
+        "resumed": 0,
+        **{kind: number + 1 for number, kind in enumerate(KINDS)},
+    }
+    assert cells.TLS + len(FIGURES) <= cells.FRONT_CELLS
