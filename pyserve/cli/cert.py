@@ -29,7 +29,7 @@ def self_signed(hosts: Sequence[str], out: str, days: int, ca_folder: str | None
         raise UsageError(f"cert: expected --days from 1 to {_MOST_DAYS}: browsers believe no longer ones")
     stem = os.path.join(out, hosts[0].replace("*", "_").strip("[]").replace(":", "-"))
     try:
-        authority = open_authority(ca_folder or default_folder())
+        authority = open_authority(os.path.abspath(ca_folder or default_folder()))
         if (os.path.lexists(f"{stem}.pem") or os.path.lexists(f"{stem}.key")) and not has_issued(
             authority, f"{stem}.pem", f"{stem}.key"
         ):

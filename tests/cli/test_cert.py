@@ -56,6 +56,14 @@ def test_only_what_the_local_authority_has_issued_is_replaced(tmp_path: Path, ke
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_the_authoritys_folder_may_be_named_from_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert self_signed(["a.test"], "out", 30, "ca") == 0
+    assert f"curl --cacert {tmp_path}/ca/ca.pem" in capsys.readouterr().out
+
+
 def test_a_pair_of_the_local_authority_is_made_anew(tmp_path: Path) -> None:
     assert self_signed(["a.test"], str(tmp_path), 30, str(tmp_path / "ca")) == 0
     first = (tmp_path / "a.test.pem").read_bytes()
