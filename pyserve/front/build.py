@@ -230,10 +230,16 @@ def build_routers(
     from pyserve.handlers.https_gate import HttpsGate
 
     def wrap(handler: Handler, site: model.Site) -> Handler:
-        if site.tls is None or not site.tls.redirect:
+        tls = site.tls
+        if tls is None or not (tls.redirect or tls.client_auth == "required"):
             return handler
-        port = site.tls.redirect_port
-        return HttpsGate(handler, partial(on_https.fault, site.name), (lambda: port) if port else on_https.port)
+        return HttpsGate(
+            handler,
+            partial(on_https.fault, site.name),
+            (lambda: tls.redirect_port) if tls.redirect_port else on_https.port,
+            redirects=tls.redirect,
+            demands_certificate=tls.client_auth == "required",
+        )
 
     return Routers(
         Router(sites, build, options, modify, nothing, wrap),

@@ -14,8 +14,8 @@ from tests.support.exchanges import FakeExchange, ask, begin, make_request
 CONFIG = Respond(body="inner")
 
 
-def gate(fault: str = "", is_waiting: bool = False, port: int = 443) -> HttpsGate:
-    return HttpsGate(RespondHandler(CONFIG), lambda: (fault, is_waiting), lambda: port)
+def gate(fault: str = "", is_waiting: bool = False, port: int = 443, **more: bool) -> HttpsGate:
+    return HttpsGate(RespondHandler(CONFIG), lambda: (fault, is_waiting), lambda: port, **more)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,14 @@ def test_who_came_by_https_to_a_trusted_proxy_is_not_sent_round_in_circles() -> 
     gate().handle(exchange, Match(site, None, gate(), "", {}))
     assert exchange.status == 200
     assert exchange.request.kind is None
+
+
+def test_a_site_that_asks_clients_for_certificates_is_not_had_in_clear_text() -> None:
+    assert ask(gate(demands_certificate=True), CONFIG, "/").status == 308
+    assert begin(gate(demands_certificate=True, redirects=False), CONFIG, "/").status == 421
+    # Whoever terminated TLS has seen the certificate, if there was one; its word is none.
+    exchange = FakeExchange(make_request("/"))
+    exchange.peer_blob = pack_peer(Peer(("192.0.2.1", 1), ("10.0.0.1", 80), "https"))
+    site = Site("a", ("a.test",), handler=CONFIG)
+    gate(demands_certificate=True).handle(exchange, Match(site, None, gate(), "", {}))
+    assert exchange.status == 421

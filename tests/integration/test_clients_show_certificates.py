@@ -157,3 +157,28 @@ def test_a_session_of_one_site_opens_no_other(site: Site, version: ssl.TLSVersio
     with TlsClient(site.https, alice, "also.test", session=session) as client:
         assert not client.tls.session_reused
         assert client.get("/", "also.test").text == "also"
+
+
+def test_no_other_way_leads_to_a_site_that_asks_for_a_certificate(start_site: StartSite, tmp_path: Path) -> None:
+    CA.write(tmp_path, "a", "members.test", "clear.test")
+    (tmp_path / "members.pem").write_bytes(MEMBERS.pem)
+    tls = 'cert = "a.pem", key = "a.key", client_ca = "members.pem"'
+    site = start_site(
+        f"""
+[site.members]
+hosts = ["members.test"]
+respond = {{ body = "secret" }}
+tls = {{ {tls} }}
+
+[site.clear]
+hosts = ["clear.test"]
+respond = {{ body = "secret" }}
+tls = {{ {tls}, redirect = false }}
+""",
+        server='https = "127.0.0.1:0"\ntrusted_proxies = ["127.0.0.1"]',
+    )
+    assert site.get("/", "members.test").status == 308
+    for said in ({"X-Forwarded-Proto": "https"}, {"Forwarded": "proto=https;for=192.0.2.1"}):
+        assert site.get("/", "members.test", **said).status == 421
+        assert site.get("/", "clear.test", **said).status == 421
+    assert site.get("/", "clear.test").status == 421
