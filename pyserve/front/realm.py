@@ -14,6 +14,8 @@ from pyserve.handlers.interface import Handler
 from pyserve.routing.router import Match, Router
 
 MEMO_MATCHES = 16384
+MEMO_PATH_CHARACTERS = 512
+"""Longer paths are found anew each time: they could be as long as heads may be, and all of them different."""
 
 
 class Realm:
@@ -42,9 +44,10 @@ class Realm:
             match = self._router.find(host, path)
             if self._may_reach is not None and (barrier := self._may_reach(match.site.name)):
                 raise RequestError(421, barrier, Fate.KEEP)
-            if len(self._matches) >= MEMO_MATCHES:
-                self._matches.clear()  # LIMIT: bounded; found again
-            self._matches[host, path] = match
+            if len(path) <= MEMO_PATH_CHARACTERS:
+                if len(self._matches) >= MEMO_MATCHES:
+                    self._matches.clear()  # LIMIT: bounded; found again
+                self._matches[host, path] = match
         return match
 
     def forget_matches(self) -> None:
