@@ -492,7 +492,10 @@ class SocketCall:
                 self.exchange.send_data(close_frame(INTERNAL_ERROR, "no pong in time"))
                 self.client_gone()
                 self.exchange.finish()
-        elif settings.ping_interval_s and now - self._last_heard >= settings.ping_interval_s:
+        elif (
+            settings.ping_interval_s
+            and now - self._last_heard >= settings.ping_interval_s
+            and self.exchange.is_writable  # who is slow to take what came before is the connection's to judge
+        ):
             self._pinged_at = now
-            if self.exchange.is_writable:
-                self.exchange.send_data(frame(PING, b""))
+            self.exchange.send_data(frame(PING, b""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -406,3 +407,19 @@ def test_pongs_for_who_takes_nothing_are_not_piled_up() -> None:
     assert exchange.take() == frame(10, b"99")
     call.on_writable()
     assert exchange.take() == b""
+
+
+def test_a_client_that_is_slow_to_take_messages_is_not_missed_for_a_ping_that_was_not_sent() -> None:
+    room = Room(websocket=WebSocket(ping_interval_s=20, ping_timeout_s=10))
+    exchange, _ = room.enter()
+    begun = monotonic()
+    exchange.is_writable = False
+    for second in range(60):
+        room.sweep(begun + second)
+    assert not exchange.over
+    assert exchange.take() == b""
+    exchange.is_writable = True
+    room.sweep(begun + 61)
+    assert exchange.take() == frame(PING, b"")
+    room.sweep(begun + 72)
+    assert exchange.over
