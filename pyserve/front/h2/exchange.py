@@ -103,6 +103,8 @@ class H2Exchange(Books):
         held, self._held = self._held, None
         if held is not None:
             for at, data in enumerate(held):
+                if self.over:
+                    return  # who was given the last piece has answered
                 if self.body_is_paused:
                     self._held = held[at:] + (self._held or [])
                     return

@@ -319,3 +319,36 @@ def test_a_client_that_cuts_at_the_last_word_is_no_fault(play: Play) -> None:
         exchange.send(200, b"", b"")
 
     play(answer, scene)
+
+
+def test_who_has_answered_is_given_no_more_of_a_body_that_was_held(play: Play) -> None:
+    told = Told()
+    exchanges: list[Exchange] = []
+
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet()
+        stream = peer.start("POST", is_end=False)
+        for piece in (b"one", b"two", b"three"):
+            peer.h2.send_data(stream, piece)
+        peer.h2.end_stream(stream)
+        peer.flush()
+        await turns()
+        assert told.body == b""
+        exchanges[0].resume_body()
+        await peer.read_until(lambda: stream in peer.ended)
+        assert told.body == b"one"
+        assert not told.is_whole
+        peer.socket.close()
+
+    def take(data: bytes) -> None:
+        told.body += data
+        exchanges[0].send(413, b"", b"enough")
+
+    def answer(exchange: Exchange) -> None:
+        exchanges.append(exchange)
+        told.body_data = take  # type: ignore[method-assign]
+        exchange.attach(told)
+        exchange.pause_body()
+
+    play(answer, scene)
+    exchanges.clear()
