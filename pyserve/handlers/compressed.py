@@ -320,6 +320,8 @@ class CompressedExchange:
 
     def _is_over(self) -> None:
         self.over = True
+        if self._has_ended:
+            self._receiver = None  # it knows this exchange: what is no cycle is freed at once
         if self._stream is not None:
             self._compression.streams.count -= 1
         self._call_if_over()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import struct
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,8 @@ class H2Desk(Desk):
 
 class Told:
     """Who answers, and hears of the client."""
+
+    exchange: Exchange
 
     def __init__(self) -> None:
         self.body = b""
@@ -352,3 +356,37 @@ def test_who_has_answered_is_given_no_more_of_a_body_that_was_held(play: Play) -
 
     play(answer, scene)
     exchanges.clear()
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_nothing_of_an_exchange_waits_for_the_collector(play: Play, is_left: bool) -> None:
+    known: list[weakref.ref[Told]] = []
+
+    async def scene(desk: H2Desk) -> None:
+        peer = await desk.meet()
+        stream = peer.start()
+        peer.flush()
+        if not is_left:
+            await peer.read_until(lambda: stream in peer.ended)
+        else:
+            await turns()
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.socket.close()
+        while desk.context.connections:
+            await asyncio.sleep(0)
+        await turns()
+        assert [reference() for reference in known] == [None]
+
+    def answer(exchange: Exchange) -> None:
+        told = Told()
+        told.exchange = exchange
+        known.append(weakref.ref(told))
+        exchange.attach(told)
+        if not is_left:
+            exchange.send(200, b"", b"whole")
+
+    gc.disable()
+    try:
+        play(answer, scene)
+    finally:
+        gc.enable()
