@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 MAX_PONGS = 16
 """So many pings of one read are each answered; of more only the last (RFC 6455 §5.5.3)."""
 _OURS = (b"sec-websocket-", b"upgrade:", b"connection:")
+_FRONTS = (b"date:", b"server:")
 _OPCODES = {
     frames.SOCKET_TEXT: TEXT,
     frames.SOCKET_BINARY: BINARY,
@@ -144,6 +145,8 @@ class SocketCall:
             raise frames.WireError(f"subprotocol {protocol!r}, which was not offered")
         if not is_clean_block(block) or any(line.startswith(_OURS) for line in block.split(b"\r\n")):
             raise frames.WireError(f"a WebSocket accepted with unclean fields: {block[:200]!r}")
+        if b"date:" in block or b"server:" in block:  # the front has its own, and each may come once
+            block = b"".join([line for line in block.splitlines(keepends=True) if not line.startswith(_FRONTS)])
         lines = [handshake.accept, block]
         if protocol:
             lines.append(b"sec-websocket-protocol: %b\r\n" % protocol.encode())

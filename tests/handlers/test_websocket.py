@@ -423,3 +423,11 @@ def test_a_client_that_is_slow_to_take_messages_is_not_missed_for_a_ping_that_wa
     assert exchange.take() == frame(PING, b"")
     room.sweep(begun + 72)
     assert exchange.over
+
+
+def test_date_and_server_of_an_acceptance_are_the_fronts() -> None:
+    room = Room()
+    exchange = room.knock()
+    (call,) = room.calls()
+    room.say(accept(call.stream, b"x-date: kept\r\ndate: x\r\nserver: y\r\nx-own: 1\r\n"))
+    assert exchange.block.endswith(b"=\r\nx-date: kept\r\nx-own: 1\r\n")
