@@ -7,7 +7,7 @@ import tracemalloc
 from pyserve.config.model import Respond, Site
 from pyserve.front.realm import MEMO_MATCHES, Realm
 from pyserve.routing.router import Router
-from tests.front.test_connection import Answering
+from tests.front.h1.test_connection import Answering
 
 SITE = Site("a", ("a",), handler=Respond(200, "", ""), routes=())
 

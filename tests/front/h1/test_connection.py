@@ -88,6 +88,8 @@ def play(request: pytest.FixtureRequest) -> Iterator[Play]:
                 connection.abort()
             while desk.context.connections:
                 await asyncio.sleep(0)
+            for lane in desk.context.lanes:
+                lane.close()
 
         loop.run_until_complete(asyncio.wait_for(whole(), 6))
 
