@@ -248,13 +248,13 @@ class H2Connection(ClientConnection):
             repeat.refresh(context, self.heads)
         body = repeat.body
         taken = self.h2.send_encoded(stream, repeat.data, body)
-        context.requests += 1
         context.repeated += 1
         if taken < len(body):
             exchange = self.exchanges[stream] = H2Exchange(self, request, stream)
             exchange.body_is_read = True
             exchange.send_rest(repeat.status, body[taken:], taken)
             return
+        context.requests += 1
         self._unflushed += taken
         if self._unflushed >= WRITE_BYTES:
             self._flush()
