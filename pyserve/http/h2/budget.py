@@ -38,6 +38,7 @@ TINY_DATA: Final = 10
 """Of fewer bytes than any message of a protocol within has."""
 TINY_DATA_BYTES: Final = 6
 SMALL_DATA: Final = 1
+"""Not in a tunnel: messages are small, and have limits of their own."""
 SMALL_DATA_BYTES: Final = 64
 PADDING: Final = 10
 """More of it than data."""

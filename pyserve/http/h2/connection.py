@@ -402,7 +402,8 @@ class Connection(Sending):
         is_end = flags & f.END_STREAM
         if not is_end and size < prices.SMALL_DATA_BYTES:
             if size >= prices.TINY_DATA_BYTES:
-                self._charge(prices.SMALL_DATA)
+                if stream.request is None or not stream.request.protocol:
+                    self._charge(prices.SMALL_DATA)
             else:
                 self._charge(prices.TINY_DATA if size else prices.EMPTY_DATA)
         stream.receive_window -= cost

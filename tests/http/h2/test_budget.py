@@ -209,3 +209,13 @@ def test_what_a_connection_holds_is_less_than_a_mebibyte(bomb: str) -> None:
     finally:
         tracemalloc.stop()
     assert held < 1024 * 1024
+
+
+def test_small_messages_of_a_tunnel_are_its_own_business() -> None:
+    fields = block(":method: CONNECT | :protocol: websocket | :scheme: https | :path: /chat | :authority: a")
+    made = opened()
+    made.turn([head(1, f.END_HEADERS, fields)])
+    for _ in range(30):
+        made.turn([f.frame(f.DATA, 0, 1, b"x" * 20) * 1000])
+        made.connection.return_credit(1, 20_000)
+    assert not made.connection.is_over
