@@ -10,6 +10,7 @@ HOT: once per handshake (benchmarks/tls_handshakes.py).
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HELLO_BYTES = 32 * 1024
@@ -119,28 +120,30 @@ def _read_message(message: bytes) -> ClientHello:
     if end != len(message):
         raise HelloError(DECODE_ERROR, "the extensions have another length than they say")
     at += 2
-    name = ""
-    protocols: tuple[bytes, ...] = ()
-    seen: set[int] = set()
-    while at < end:
-        if at + 4 > end:
-            raise IndexError
-        kind, length = _EXTENSION.unpack_from(message, at)
-        at += 4
-        if at + length > end:
-            raise IndexError
-        if kind in (_SERVER_NAME, _ALPN):
-            if kind in seen:
+    name: bytes | None = None
+    protocols: bytes | None = None
+    unpack = _EXTENSION.unpack_from
+    last = end - 4
+    while at <= last:
+        kind, length = unpack(message, at)
+        start = at + 4
+        at = start + length
+        if kind == _SERVER_NAME:
+            if name is not None:
                 raise HelloError(ILLEGAL_PARAMETER, "an extension comes twice")
-            seen.add(kind)
-            if kind == _SERVER_NAME:
-                name = _read_server_name(message[at : at + length])
-            else:
-                protocols = _read_protocols(message[at : at + length])
-        at += length
-    return ClientHello(name, protocols)
+            name = message[start:at]
+        elif kind == _ALPN:
+            if protocols is not None:
+                raise HelloError(ILLEGAL_PARAMETER, "an extension comes twice")
+            protocols = message[start:at]
+    if at != end:
+        raise IndexError
+    return ClientHello(
+        "" if name is None else _read_server_name(name), () if protocols is None else _read_protocols(protocols)
+    )
 
 
+@lru_cache(maxsize=4096)
 def _read_server_name(extension: bytes) -> str:
     """Return the host name; the list has one entry, for there is one type and no type may come twice."""
     if len(extension) < 5 or extension[0] << 8 | extension[1] != len(extension) - 2:
@@ -156,6 +159,7 @@ def _read_server_name(extension: bytes) -> str:
     return name.decode("ascii").lower().removesuffix(".")
 
 
+@lru_cache(maxsize=256)
 def _read_protocols(extension: bytes) -> tuple[bytes, ...]:
     if len(extension) < 4 or extension[0] << 8 | extension[1] != len(extension) - 2:
         raise HelloError(DECODE_ERROR, "the list of protocols is cut short")

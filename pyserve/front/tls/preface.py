@@ -75,7 +75,7 @@ class TlsPreface(Preface):
         """``given``: both ends as a PROXY protocol header named them."""
         super().__init__(context, HANDSHAKE_TIMEOUT_S)
         self._given = given
-        self._data = bytearray()
+        self._data: bytes | bytearray = b""
         self._identity: Identity | None = None
         self._ssl_context: ssl.SSLContext | None = None
         self._ssl: ssl.SSLObject | None = None
@@ -93,7 +93,12 @@ class TlsPreface(Preface):
             self._incoming.write(data)
             self._go_on()
             return
-        self._data += data
+        if not self._data:
+            self._data = data  # nearly always it is all
+        elif isinstance(self._data, bytes):
+            self._data = bytearray(self._data + data)
+        else:
+            self._data += data
         if self._is_waiting:
             if len(self._data) > MAX_EARLY_BYTES:
                 self._fail("bad_hello", "it sends too much before the handshake", 0)
@@ -170,7 +175,7 @@ class TlsPreface(Preface):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(self._data)
-        self._data = bytearray()
+        self._data = b""
         self._go_on()
 
     def _go_on(self) -> None:
