@@ -228,7 +228,7 @@ def _cert() -> _Parser:
     parser.add_argument("kind", metavar="self-signed", choices=("self-signed",), help="by a local authority")
     parser.add_argument("hosts", metavar="HOST", nargs="+", help="names, *.names and addresses that it is for")
     parser.add_argument("--out", metavar="DIR", default=".", help="where to put it (default: here)")
-    parser.add_argument("--days", metavar="N", type=int, default=397, help="how long it is good for (default: 397)")
+    parser.add_argument("--days", metavar="N", type=int, default=365, help="how long it is good for (default: 365)")
     parser.add_argument("--ca", metavar="DIR", help="another folder for the local authority")
     return parser
 

@@ -116,7 +116,7 @@ def test_days_have_a_limit_and_folders_may_be_closed(tmp_path: Path) -> None:
 
 def test_the_words_of_the_command() -> None:
     options = parse(["cert", "self-signed", "a.test", "b.test"])
-    assert (options.hosts, options.out, options.days, options.ca) == (["a.test", "b.test"], ".", 397, None)
+    assert (options.hosts, options.out, options.days, options.ca) == (["a.test", "b.test"], ".", 365, None)
     with pytest.raises(UsageError) as raised:
         parse(["cert", "signed", "a.test"])
     assert str(raised.value).startswith("argument self-signed: invalid choice: 'signed'")
