@@ -42,7 +42,7 @@ class Carrier(Protocol):
 class Books:
     """Base of ``Exchange`` (HTTP/1) and ``H2Exchange``.
 
-    ``will_close``: what carries it, connection or stream, is not used for anything after its answer.
+    ``will_close``: the connection ends with this answer; of HTTP/1, where one carries one answer after the other.
     """
 
     __slots__ = (

@@ -1,8 +1,8 @@
 """The seam between a transport and a handler (D2). Pure.
 
-A transport (HTTP/1.1 today, HTTP/2 later) makes an ``Exchange`` of each request and calls ``Handler.handle``; the
-handler answers by plain calls, at once or later. Nothing here awaits. Every exchange ends exactly once: ``finish``,
-``abort``, or the client left.
+A transport (HTTP/1 or HTTP/2, in clear text or over TLS) makes an ``Exchange`` of each request and calls
+``Handler.handle``; the handler answers by plain calls, at once or later. Nothing here awaits. Every exchange ends
+exactly once: ``finish``, ``abort``, or the client left.
 """
 
 from __future__ import annotations

@@ -42,6 +42,11 @@ app = "w"
 [site.f]
 hosts = ["f"]
 respond = {{ body = "fixed" }}
+
+[site.page]
+hosts = ["page"]
+app = "w"
+error_pages = {{ 501 = {{ app = "s", path = "/page" }} }}
 """,
         server="h2c = true",
     )
@@ -102,6 +107,18 @@ def test_refusals_are_answers_of_the_stream(site: Site) -> None:
         assert client.wait(stream)[0].status == 501
         assert client.ask("/").text == "plain"
     site.tolerate_error("501")
+
+
+def test_a_refusal_with_a_page_of_its_own_is_one_whatever_was_sent_before_it(site: Site) -> None:
+    site.tolerate_error("501")
+    with H2Client(site.address) as client:
+        fields = [("sec-websocket-version", "13")]
+        stream = client.start("/x", "page", "CONNECT", fields, is_end=False, protocol="websocket")
+        for _ in range(3):
+            client.send_body(stream, frame(TEXT, b"early"), is_end=False)
+        answer = client.wait(stream)[0]
+        assert (answer.status, answer.body) == (501, b"plain")
+        assert client.ask("/").text == "plain"
 
 
 def test_a_client_that_leaves_is_a_disconnect(site: Site, tmp_path: Path) -> None:

@@ -231,7 +231,6 @@ class H2Connection(ClientConnection):
                 exchange.most_body_bytes = context.limits.max_body_bytes if limit is None else limit
                 exchange.expect_body()
                 if (request.content_length or 0) > exchange.most_body_bytes:
-                    exchange.will_close = True
                     raise RequestError(413, "the body is larger than max_body")
             match.handler.handle(exchange, match)
         except RequestError as error:

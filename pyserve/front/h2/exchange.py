@@ -175,7 +175,6 @@ class H2Exchange(Books):
             self._cut()
             return
         receiver, self.receiver = self.receiver, None
-        self.will_close = True
         self.connection.context.refused(self.client, error)
         self.fail(error.status, error.reason)
         if receiver is not None:

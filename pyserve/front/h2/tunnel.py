@@ -19,11 +19,10 @@ _NO_TUNNEL = "nothing here can be tunnelled to"
 
 
 class H2Tunnel(H2Exchange):
-    __slots__ = ("_is_through",)
+    __slots__ = ()
 
     def __init__(self, connection: H2Connection, request: Request, stream: int) -> None:
         super().__init__(connection, request, stream)
-        self._is_through = False
         self.body_is_paused = True
 
     def send(self, status: int, block: bytes, body: bytes, flags: int = 0, same: Same | None = None) -> None:
@@ -43,7 +42,6 @@ class H2Tunnel(H2Exchange):
         if self.over:
             return
         self.status = 200
-        self._is_through = True
         connection = self.connection
         connection.h2.send_head(self.stream, 200, block, connection.context.common[0])
         connection.flush_soon()
@@ -68,13 +66,6 @@ class H2Tunnel(H2Exchange):
             self.receiver.body_end()
         else:
             self.abort()
-
-    def _replace(self) -> H2Exchange:
-        other = H2Exchange(self.connection, self.request, self.stream)
-        other.most_body_bytes = 0
-        other.body_is_read = True
-        self.connection.exchanges[self.stream] = other
-        return other
 
     def body_is_coming(self, so_far: int) -> None: ...
     def sweep(self, now: float) -> None: ...
